@@ -38,6 +38,7 @@ Catch ``BeiweError`` to catch them all::
     ├── AnalysisFailedError         an analysis of Forest failed for a participant's window
     ├── EncryptionError             a file cannot be encrypted or decrypted
     │   └── WrongPassphraseError    the passphrase is not the one that the data is encrypted with
+    ├── ProcessLostError            (transient) a process that helped this one was ended, or could not start
     └── LakeError                   the lake on a disk or in an object store
         ├── LakeUnavailableError    it cannot be read or written: permissions, full disk, network
         │   └── OutcomeUnknownError     the store did not say whether a commit was made
@@ -54,8 +55,9 @@ URL with credentials, a row of data, or a coordinate.
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class BeiweError(Exception):
@@ -63,6 +65,10 @@ class BeiweError(Exception):
 
     transient: ClassVar[bool] = False
     """Whether the same attempt may succeed a little later, without anybody changing anything."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What is said and known of it, whatever its ``__init__`` takes: errors cross from one process to another."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class ConfigurationError(BeiweError):
@@ -233,6 +239,12 @@ class TableNotMadeError(BeiweError):
 
 class AnalysisFailedError(BeiweError):
     """An analysis of Forest failed for a window of a participant."""
+
+
+class ProcessLostError(BeiweError):
+    """A process that helped this one was ended from outside, or could not start."""
+
+    transient = True
 
 
 class EncryptionError(BeiweError):

@@ -66,6 +66,15 @@ class Worker:
         return all(_started(process_id) != started for process_id, started in self.processes.items())
 
 
+def cores() -> int:
+    """How many cores this process may use: those of the machine, or fewer, as its affinity and its container say."""
+    number = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota, _, period = _text("/sys/fs/cgroup/cpu.max").partition(" ")
+    if quota.isdigit() and period.isdigit() and int(period):
+        number = min(number, max(1, int(quota) // int(period)))
+    return number
+
+
 @contextmanager
 def uninterrupted() -> Iterator[None]:
     """Let signals that would end this process wait until the block is done. They do not reach the block's children."""

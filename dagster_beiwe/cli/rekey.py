@@ -100,7 +100,7 @@ def command(
         _check_new(lake, passphrase, same_allowed=any(form.values()))
         target = new.study(found.id, passphrase=passphrase, cipher=cipher, identity=identity)
         with progress("windows") as shown, when_interrupted(lambda: _INTERRUPTED):
-            done = rekey_study(lake, target, remembered=remembered, progress=shown, **form)
+            done = rekey_study(lake, target, remembered=remembered, progress=shown, processes=True, **form)
         damaged += done.damaged_tables
         _print(found, done, as_json=as_json)
     if study is None:

@@ -69,6 +69,15 @@ def prove_stored(storage: Storage, path: str, record: FileRecord, ring: KeyRing,
                 pass
 
 
+def missing_file(storage: Storage, path: str) -> IntegrityError:
+    """The error for a file that was committed and is not there."""
+    return IntegrityError(
+        f"The committed file {path!r} is missing from the lake at {storage.describe()}; nothing was read. It was "
+        "removed after it was committed: restore it from a backup, or run its partition again after "
+        "`dagster-beiwe verify --repair`."
+    )
+
+
 def _read_whole(storage: Storage, path: str, record: FileRecord, ring: KeyRing) -> tuple[Bytes, Bytes] | None:
     """The decrypted bytes and the plain content of a small file, read at once: several times as fast as in chunks.
 
@@ -86,8 +95,10 @@ def _decrypt_whole(storage: Storage, path: str, record: FileRecord, ring: KeyRin
     if record.size_bytes > SMALL_BYTES or record.stored_size_bytes > 2 * SMALL_BYTES:
         return None
     cipher = ring.reader(record.encryption, name=path)
-    with storage.open(path, size_bytes=record.stored_size_bytes) as raw:
-        stored = raw.read(record.stored_size_bytes + 1)
+    try:
+        stored = storage.read(path, limit_bytes=record.stored_size_bytes)
+    except IntegrityError:  # it has grown, or is no file
+        return None
     if len(stored) != record.stored_size_bytes:
         return None
     if cipher is None:

@@ -6,10 +6,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from datetime import datetime
-from functools import partial
 from typing import BinaryIO, Final, TypeVar, get_args
 
-from dagster_beiwe.encryption import Bytes, Cipher, CipherKeys, KeyRing
+from dagster_beiwe.encryption import Cipher, CipherKeys, KeyRing
 from dagster_beiwe.errors import (
     ConfigurationError,
     IntegrityError,
@@ -25,11 +24,12 @@ from dagster_beiwe.lake.catalog.opening import Opening
 from dagster_beiwe.lake.catalog.records import Head
 from dagster_beiwe.lake.catalog.state import State
 from dagster_beiwe.lake.catalog.versions import Version
-from dagster_beiwe.lake.layout import Subject
+from dagster_beiwe.lake.layout import LogLayout, Subject
 from dagster_beiwe.lake.manifest import FileRecord, FileSizes, Manifest, decode, decode_sizes
 from dagster_beiwe.lake.staging import Compression, FileForm
 from dagster_beiwe.lake.storage.base import Storage
-from dagster_beiwe.lake.stored import open_stored, prove_stored, read_decrypted, read_stored
+from dagster_beiwe.lake.stored import missing_file, open_stored, read_stored
+from dagster_beiwe.lake.study_files import StudyFiles
 from dagster_beiwe.windows import Window, start_of_key
 
 KEEP_SUPERSEDED_DAYS: Final = 30.0
@@ -84,6 +84,11 @@ class StudyLake:
         incomplete or lacks what its checkpoints or its witness have seen.
         """
         return self.log.catalog()
+
+    @property
+    def files(self) -> StudyFiles:
+        """Where its files are, and the keys that open them."""
+        return StudyFiles(self.storage, self.ring, LogLayout(self.log.folder).inside)
 
     @property
     def exists(self) -> bool:
@@ -241,17 +246,6 @@ class StudyLake:
         """The plain content of a file, checked before it is returned. Raises as ``open`` and reading it do."""
         return self._stored(read_stored, participant, record, window)
 
-    def read_decrypted(self, participant: str, record: FileRecord) -> Bytes:
-        """The decrypted bytes of a small file, still compressed if it is stored so. Raises as ``read`` does."""
-        return self._stored(read_decrypted, participant, record)
-
-    def prove(self, participant: str, record: FileRecord, *, decrypted_sha256: str = "") -> None:
-        """Read a file to its end. Raises as ``read`` does.
-
-        ``decrypted_sha256`` is the hash of bytes, compressed as the file is, whose content is proven.
-        """
-        self._stored(partial(prove_stored, decrypted_sha256=decrypted_sha256), participant, record)
-
     def _stored(
         self,
         read: Callable[[Storage, str, FileRecord, KeyRing], _T],
@@ -283,11 +277,7 @@ class StudyLake:
         error = absent(catalog, _subject(participant), window, version) if catalog and version else None
         if isinstance(error, PastStateError):
             return error
-        return IntegrityError(
-            f"The committed file {self.folder(participant, record.path)!r} is missing from the lake at "
-            f"{self.storage.describe()}; nothing was read. It was removed after it was committed: restore it from a "
-            "backup, or run its partition again after `dagster-beiwe verify --repair`."
-        )
+        return missing_file(self.storage, self.folder(participant, record.path))
 
 
 def _subject(participant: str) -> Subject:

@@ -7,15 +7,20 @@ version counts; from then on the new one does. What a dead run left is garbage t
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final
 
-from dagster_beiwe.encryption import Cipher
-from dagster_beiwe.errors import CommitConflictError, IntegrityError, LakeUnavailableError, WithdrawnError
+from dagster_beiwe.errors import (
+    CommitConflictError,
+    IntegrityError,
+    LakeUnavailableError,
+    ProcessLostError,
+    WithdrawnError,
+)
 from dagster_beiwe.ids import check_participant_id
 from dagster_beiwe.lake.catalog.batch import MOST_CHANGES, Batch, NewVersion, Outcome
 from dagster_beiwe.lake.catalog.records import Compare, Place
@@ -24,7 +29,7 @@ from dagster_beiwe.lake.collecting import open_for_writing
 from dagster_beiwe.lake.layout import Subject
 from dagster_beiwe.lake.manifest import Manifest, encode
 from dagster_beiwe.lake.merge import Changes, CommitRequest, FetchedFile, merge, plain_name
-from dagster_beiwe.lake.staging import Examined, FileForm, FilePlace, StagedFile, keep_file, stage_file, store_all
+from dagster_beiwe.lake.staging import Examined, FileForm, FilePlace, StagedFile, stage_file, store_all
 from dagster_beiwe.lake.study import StudyLake
 from dagster_beiwe.member_names import MemberName
 
@@ -96,6 +101,9 @@ class LakeWriter:
         self._lake, self._storage, self._run_id = lake, lake.storage, run_id
         self._participants = [check_participant_id(each) for each in participants]
         self._joining = threading.Lock()
+        self._counting = threading.Lock()
+        self._storing = 0
+        """How many blocks store files just now."""
         self._waiting: list[tuple[Subject, Place, int, NewVersion, Submitted]] = []
         self._compared: list[tuple[str, str, int, datetime]] = []
         self._plan: Plan | None = None
@@ -114,6 +122,8 @@ class LakeWriter:
 
     def __exit__(self, kind: object, *rest: object) -> None:
         with self._open:
+            if self._storing:  # an interrupt does not wait for it
+                self._batch.doubt()
             if not (isinstance(kind, type) and issubclass(kind, LakeUnavailableError)):
                 self.flush()
                 self._note_compared()
@@ -158,63 +168,47 @@ class LakeWriter:
         assert secret is not None, "who has joined has one"
         return secret
 
-    def stage(
-        self,
-        member: MemberName,
-        body: Iterable[bytes],
-        *,
-        compressed: bool,
-        form: FileForm | None = None,
-        md5: bool = False,
-    ) -> StagedFile:
-        """Check, hash, encrypt and store one member's bytes in its folder.
-
-        ``form`` stands in for that of the member's stream; ``md5`` asks for that hash too.
-        """
-        form = form or self._lake.form(member.stream)
-        place = self._place(member, form)
-        with self._doubted():
-            file = stage_file(
-                self._storage,
-                place,
-                body,
-                name=member.name,
-                compressed=compressed,
-                form=form,
-                md5=md5,
-            )
-        self._batch.note(file.path, doubtful=file.doubtful)
+    def stage(self, member: MemberName, body: Iterable[bytes], *, compressed: bool, md5: bool = False) -> StagedFile:
+        """Check, hash, encrypt and store one member's bytes in its folder; ``md5`` asks for that hash too."""
+        form = self._lake.form(member.stream)
+        place = self.place(member, form)
+        with self.storing() as stored:
+            file = stage_file(self._storage, place, body, name=member.name, compressed=compressed, form=form, md5=md5)
+            stored.append(file)
         return file
 
-    def keep(
-        self, member: MemberName, stored: Iterable[bytes], *, form: FileForm, cipher: Cipher, md5: bool = False
-    ) -> StagedFile:
-        """Store a file that is encrypted in this form already, byte for byte; ``cipher`` decrypts it to hash it."""
-        place = self._place(member, form)
-        with self._doubted():
-            file = keep_file(self._storage, place, stored, name=member.name, form=form, cipher=cipher, md5=md5)
-        self._batch.note(file.path, doubtful=file.doubtful)
-        return file
-
-    def stage_all(
-        self, files: Sequence[tuple[MemberName, Examined]], *, pool: Executor, form: FileForm | None = None
-    ) -> list[StagedFile]:
-        """Encrypt and store small members that were examined, together and with the threads of ``pool``.
-
-        ``form`` stands in for that of the members' streams.
-        """
+    def stage_all(self, files: Sequence[tuple[MemberName, Examined]], *, pool: Executor) -> list[StagedFile]:
+        """Encrypt and store small members that were examined, together and with the threads of ``pool``."""
         staged: dict[int, StagedFile] = {}
         by_form: dict[FileForm, list[int]] = {}
         for number, (member, _) in enumerate(files):
-            by_form.setdefault(form or self._lake.form(member.stream), []).append(number)
-        for own, numbers in by_form.items():
-            places = [(self._place(files[number][0], own), files[number][1]) for number in numbers]
-            with self._doubted():
-                stored = store_all(self._storage, places, form=own, pool=pool)
-            for file in stored:
-                self._batch.note(file.path, doubtful=file.doubtful)
+            by_form.setdefault(self._lake.form(member.stream), []).append(number)
+        for form, numbers in by_form.items():
+            places = [(self.place(files[number][0], form), files[number][1]) for number in numbers]
+            with self.storing() as stored:
+                stored.extend(store_all(self._storage, places, form=form, pool=pool))
             staged.update(zip(numbers, stored, strict=True))
         return [staged[number] for number in range(len(files))]
+
+    @contextmanager
+    def storing(self) -> Iterator[list[StagedFile]]:
+        """Store files in their places meanwhile, and add them to the list: those that are not committed are removed.
+
+        If this writer is closed before the block ends, the next run collects what the block has stored.
+        """
+        files: list[StagedFile] = []
+        with self._counting:
+            self._storing += 1
+        # In an object store that fails, something may still appear; a disk has removed it, but a lost process has not.
+        kinds = ProcessLostError if self._storage.locks else (ProcessLostError, LakeUnavailableError)
+        try:
+            with self._batch.doubted(kinds):
+                yield files
+        finally:
+            for file in files:
+                self._batch.note(file.path, doubtful=file.doubtful)
+            with self._counting:
+                self._storing -= 1
 
     def discard(self, staged: Iterable[StagedFile]) -> None:
         """Remove staged files that will not be committed."""
@@ -304,8 +298,8 @@ class LakeWriter:
         if len(self._compared) >= _MOST_COMPARED:
             self._note_compared()
 
-    def _place(self, member: MemberName, form: FileForm) -> FilePlace:
-        """Where a new file goes: under Beiwe's own name if it is the first one of that name."""
+    def place(self, member: MemberName, form: FileForm) -> FilePlace:
+        """Where a new file goes: under Beiwe's own name if it is the first one of that name, as of the last plan."""
         subject = Subject(member.participant)
         with self._joining:
             self._batch.place(subject)
@@ -320,10 +314,6 @@ class LakeWriter:
         if first in taken or not identities.may_be_first(subject, name + form.suffix, self._batch.state):
             return FilePlace(own)
         return FilePlace(first, otherwise=own)
-
-    def _doubted(self) -> AbstractContextManager[None]:
-        """If the lake fails meanwhile, something may still appear there; a disk has removed it."""
-        return nullcontext() if self._storage.locks else self._batch.doubted(LakeUnavailableError)
 
     def _note_compared(self) -> None:
         if not self._compared:

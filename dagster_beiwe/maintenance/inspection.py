@@ -63,6 +63,7 @@ class Finding:
 class Verification:
     """What was inspected, and what was found. ``intact`` if there are no findings.
 
+    ``files`` and ``size_bytes`` (as stored) are those of the newest versions.
     ``head`` is the newest record of the log, None if there is no log: remember it to notice if the study is cut or
     rolled back. ``withdrawn`` has the records that withdrew participants of a past state since, one for each.
     """
@@ -72,6 +73,7 @@ class Verification:
     windows: int = 0
     tables: int = 0
     files: int = 0
+    size_bytes: int = 0
     files_checked: int = 0
     bytes_checked: int = 0
     withdrawn: tuple[int, ...] = ()
@@ -267,6 +269,7 @@ class Inspection:
             listed.add(path)
             if held.newest:
                 self._result.files += 1
+                self._result.size_bytes += size_bytes
             kind: FindingKind | None = None
             if path not in there:
                 kind = "file changed" if path in files else "file missing"

@@ -1,9 +1,9 @@
 """Copy a lake under another passphrase, another cipher or other compression.
 
 Each file is decrypted and proven against its manifest, encrypted, and read back from the new lake before its window is
-committed there; plain bytes are in memory only, some small files or a chunk at a time. The old lake is only read. What
-the new lake already holds is not copied again, so a call continues the one that was killed before it, and a later call
-copies what the old lake received since.
+committed there; plain bytes are in memory only, a batch of small files or a chunk at a time. The old lake is only read.
+What the new lake already holds is not copied again, so a call continues the one that was killed before it, and a later
+call copies what the old lake received since.
 
 The new log names the lineage and the head of the old one. It has the states that snapshots keep, in their order, each
 under its snapshot's name and day, and then the newest state; other past states stay in the old lake. Manifests keep
@@ -12,12 +12,9 @@ their history. Whoever was withdrawn is in none of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
-
-import msgspec
+from typing import Final, TypeVar
 
 from dagster_beiwe.encryption import recorded_name
 from dagster_beiwe.environment import BEIWE_LAKE_PASSPHRASE
@@ -26,15 +23,15 @@ from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.opening import Opening, Seen
 from dagster_beiwe.lake.catalog.past import add_snapshot, take_out
 from dagster_beiwe.lake.catalog.records import Place
-from dagster_beiwe.lake.catalog.versions import Version
 from dagster_beiwe.lake.layout import NO_STUDY, LogLayout, Subject
-from dagster_beiwe.lake.manifest import FileRecord, Manifest
-from dagster_beiwe.lake.staging import Compression, StagedFile
+from dagster_beiwe.lake.staging import Compression
 from dagster_beiwe.lake.storage.base import Storage
 from dagster_beiwe.lake.study import StudyLake
-from dagster_beiwe.lake.writer import LakeWriter, Plan, Submitted
-from dagster_beiwe.maintenance.file_copies import BATCH_BYTES, STORED, FileCopier, as_stored
-from dagster_beiwe.maintenance.verify import verify_study
+from dagster_beiwe.lake.writer import LakeWriter
+from dagster_beiwe.maintenance.file_copies import FileCopier, processes_to_copy
+from dagster_beiwe.maintenance.verify import Verification, verify_study
+from dagster_beiwe.maintenance.window_copies import WindowCopier, in_use
+from dagster_beiwe.parallel import processes_for
 from dagster_beiwe.progress import Progress
 from dagster_beiwe.tables.store import TableStore
 
@@ -43,7 +40,6 @@ Source = TypeVar("Source", StudyLake, TableStore)
 _RUN_ID: Final = "rekey"
 """The run of a copy's records; records of other runs show that the new lake is in use."""
 _KEPT_OF_SNAPSHOTS: Final = ("name", "taken_at", "content", "participants", "files", "size_bytes")
-_FILES_AT_ONCE: Final = 4
 
 
 @dataclass
@@ -72,11 +68,13 @@ def rekey_study(
     encrypt_all: bool = False,
     remembered: Iterable[Seen] = (),
     progress: Progress | None = None,
+    processes: bool = False,
 ) -> RekeyResult:
     """Copy a study's raw data, tables and snapshots into the lake ``target``, encrypted as that one encrypts.
 
     Files keep their ``compression`` unless another one is given, and stay plain if they were, unless ``encrypt_all``.
-    ``progress`` counts windows. ``remembered`` are heads of its log that Dagster has seen.
+    If there is much to copy on local disks, ``processes`` lets one on each core do it, which is for programs only whose
+    main module can be imported. ``progress`` counts windows. ``remembered`` are heads of its log that Dagster has seen.
     Raises ``IntegrityError`` for a study that differs from what was committed or seen, ``CommitConflictError`` while a
     run writes to it or if the new lake has commits of its own, ``WrongPassphraseError`` for either lake, and
     ``EncryptionError`` for files that can't be decrypted here.
@@ -84,29 +82,55 @@ def rekey_study(
     result, progress = RekeyResult(), progress or Progress()
     if not source.exists:
         return result
-    source = _proven(source)
+    source, held = _proven(source)
     catalog = _begin(source.log, target.log, remembered)
-    with LakeWriter(target, run_id=_RUN_ID) as writer, ThreadPoolExecutor(_FILES_AT_ONCE, "beiwe-rekey") as pool:
-        files = FileCopier(source, target, writer, pool, compression, encrypt_all)
-        copy = _Copy(source, target, writer, files, result, progress)
-        try:
-            kept = sorted(source.state.snapshots.values(), key=lambda each: each.at.number)
-            states = {each: source.at(each.name) for each in kept if each.name not in catalog.state.snapshots}
-            progress.expect(_windows([*states.values(), source]))
-            for snapshot, state in states.items():
-                copy.state(state)
-                facts = {name: getattr(snapshot, name) for name in _KEPT_OF_SNAPSHOTS}
-                add_snapshot(catalog, at=catalog.refresh().head, run_id=_RUN_ID, **facts)
-            copy.state(source)
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    number = processes_for(held.files, held.size_bytes) if processes else 0
+    with (
+        LakeWriter(target, run_id=_RUN_ID) as writer,
+        processes_to_copy(source.files, target.files, number=number) as at_work,
+    ):
+        copier = WindowCopier(FileCopier(source, target, writer, at_work, compression, encrypt_all), progress)
+        kept = sorted(source.state.snapshots.values(), key=lambda each: each.at.number)
+        states = {each: source.at(each.name) for each in kept if each.name not in catalog.state.snapshots}
+        progress.expect(_windows([*states.values(), source]))
+        for snapshot, state in states.items():
+            _copy_state(copier, state, target, result)
+            facts = {name: getattr(snapshot, name) for name in _KEPT_OF_SNAPSHOTS}
+            add_snapshot(catalog, at=catalog.refresh().head, run_id=_RUN_ID, **facts)
+        _copy_state(copier, source, target, result)
+    result.windows_copied, result.files_copied = copier.windows_copied, copier.files_copied
+    result.bytes_copied = copier.bytes_copied
     result.participants = len(source.participants())
     result.windows = sum(len(source.windows(each)) for each in source.participants())
     result.tables = len(list(TableStore.of_study(source).tables()))
     result.snapshots = len(source.state.snapshots)
     _check_copy(source, target)
     return result
+
+
+def _copy_state(copier: WindowCopier, source: StudyLake, target: StudyLake, result: RekeyResult) -> None:
+    """Make the new lake's newest state that of the old one which ``source`` is opened at."""
+    copier.copy(source)
+    _copy_tables(TableStore.of_study(source), TableStore.of_study(target), result)
+    _take_out_others(source, target)
+
+
+def _take_out_others(source: StudyLake, target: StudyLake) -> None:
+    """Take out what this state of the old lake lacks: it came later, or was taken out there."""
+    catalog = target.catalog()
+    assert catalog is not None, "the copy has begun the log"
+    state = catalog.refresh()
+    tables = {subject for subject, _ in TableStore.of_study(source).tables()}
+    versions = [
+        (Place(catalog.identities.token(subject, state) or "", "", subject.asset), version.at)
+        for subject, version in TableStore.of_study(target).tables()
+        if subject not in tables
+    ]
+    for participant in target.participants():
+        token = catalog.identities.token(Subject(participant), state) or ""
+        held, wanted = state.current(token), source.index(participant)
+        versions += [(Place(token, key), version.at) for key, version in held.items() if key not in wanted]
+    take_out(catalog, versions, run_id=_RUN_ID)
 
 
 def rekey_tables_of_lake(
@@ -131,7 +155,7 @@ def rekey_tables_of_lake(
 
 def _rekey_tables(source: TableStore, target: TableStore, result: RekeyResult) -> None:
     if source.catalog() is not None:
-        source = _proven(source)
+        source, _ = _proven(source)
         _begin(source.log, target.log)
         _copy_tables(source, target, result)
         result.tables += len(list(source.tables()))
@@ -164,124 +188,6 @@ def _copy_tables(source: TableStore, target: TableStore, result: RekeyResult) ->
         result.tables_copied += 1
 
 
-@dataclass(kw_only=True)
-class _Window:
-    """A window's ``manifest`` in the old lake, and what is ``there`` in the new one.
-
-    ``records`` are those of the new lake, by key; those of files that are ``lacking`` come as the files are ``staged``.
-    """
-
-    manifest: Manifest
-    version: Version
-    there: Manifest | None
-    lacking: Sequence[FileRecord]
-    records: dict[str, FileRecord]
-    staged: list[StagedFile] = field(default_factory=list)
-
-    @property
-    def size_bytes(self) -> int:
-        """Plain bytes of the copied files."""
-        return sum(file.size_bytes for file in self.staged)
-
-
-@dataclass
-class _Copy:
-    """Brings one lake to the states of another, window by window."""
-
-    source: StudyLake
-    target: StudyLake
-    writer: LakeWriter
-    files: FileCopier
-    result: RekeyResult
-    progress: Progress
-    copied: dict[tuple[str, str], Version] = field(default_factory=dict)
-    """What this call has compared: most windows are the same in all states."""
-
-    def state(self, source: StudyLake) -> None:
-        """Make the new lake's newest state that of the old one which ``source`` is opened at."""
-        catalog = self.target.catalog()
-        assert catalog is not None, "the copy has begun the log"
-        for participant in source.participants():
-            secret = source.counts_secret(participant)
-            assert secret is not None, "a participant with windows has one"
-            catalog.identities.inherit(Subject(participant), secret)
-            index = source.index(participant)
-            changed = [key for key, version in index.items() if self.copied.get((participant, key)) != version]
-            plan = self.writer.plan(participant, changed)
-            commits = []
-            for window in self._copied(plan, source, {key: index[key] for key in changed}):
-                commits.append(self._commit(plan, window))
-                self.progress.advance(1, window.size_bytes)
-            self.writer.flush()
-            for key, commit in zip(changed, commits, strict=True):
-                if commit is not None and commit.outcome and (reason := commit.outcome.refused):
-                    raise _used(f"window {key} of participant {participant} could not be committed: {reason}")
-                self.copied[participant, key] = index[key]
-        _copy_tables(TableStore.of_study(source), TableStore.of_study(self.target), self.result)
-        self._take_out(catalog, source)
-
-    def _take_out(self, catalog: Catalog, source: StudyLake) -> None:
-        """Take out what this state of the old lake lacks: it came later, or was taken out there."""
-        state = catalog.refresh()
-        tables = {subject for subject, _ in TableStore.of_study(source).tables()}
-        versions = [
-            (Place(catalog.identities.token(subject, state) or "", "", subject.asset), version.at)
-            for subject, version in TableStore.of_study(self.target).tables()
-            if subject not in tables
-        ]
-        for participant in self.target.participants():
-            token = catalog.identities.token(Subject(participant), state) or ""
-            held, wanted = state.current(token), source.index(participant)
-            versions += [(Place(token, key), version.at) for key, version in held.items() if key not in wanted]
-        take_out(catalog, versions, run_id=_RUN_ID)
-
-    def _copied(self, plan: Plan, source: StudyLake, versions: Mapping[str, Version]) -> Iterator[_Window]:
-        """Windows with copies of what the new lake lacks. Several small ones are copied together, which is faster."""
-        group: list[_Window] = []
-        for key, version in versions.items():
-            group.append(self._compared(plan, source.manifest_of(plan.participant, key, version), version))
-            if sum(record.stored_size_bytes for window in group for record in window.lacking) >= BATCH_BYTES:
-                yield from self._copy(plan.participant, group)
-                group = []
-        yield from self._copy(plan.participant, group)
-
-    def _compared(self, plan: Plan, manifest: Manifest, version: Version) -> _Window:
-        there = plan.manifests[manifest.window]
-        kept = {record.key: record for record in there.files} if there else {}
-        return _Window(
-            manifest=manifest,
-            version=version,
-            there=there,
-            lacking=[record for record in manifest.files if not self.files.is_copy(kept.get(record.key), record)],
-            records={
-                record.key: as_stored(record, kept[record.key]) for record in manifest.files if record.key in kept
-            },
-        )
-
-    def _copy(self, participant: str, group: Sequence[_Window]) -> Sequence[_Window]:
-        owners = {id(record): window for window in group for record in window.lacking}
-        size_bytes = 0
-        for record, copied, file in self.files.copy(participant, [each for one in group for each in one.lacking]):
-            window = owners[id(record)]
-            window.records[record.key] = copied
-            window.staged.append(file)
-            size_bytes += file.size_bytes
-            self.progress.within(size_bytes)
-        return group
-
-    def _commit(self, plan: Plan, window: _Window) -> Submitted | None:
-        """Commit one window as the old lake has it; None if the new lake has it already."""
-        there, manifest = window.there, window.manifest
-        if there and not window.lacking and _facts(there) == _facts(manifest):
-            return None
-        files = tuple(window.records[record.key] for record in manifest.files)
-        self.result.windows_copied += 1
-        self.result.files_copied += len(window.lacking)
-        self.result.bytes_copied += window.size_bytes
-        copy = msgspec.structs.replace(manifest, files=files)
-        return self.writer.adopt(plan, copy, window.staged, compared=window.version.compared)
-
-
 def _windows(states: Iterable[StudyLake]) -> int:
     """How many windows some states have, in all of their versions."""
     return len(
@@ -294,7 +200,7 @@ def _windows(states: Iterable[StudyLake]) -> int:
     )
 
 
-def _proven(source: Source) -> Source:
+def _proven(source: Source) -> tuple[Source, Verification]:
     """The source as it is now, while nobody writes to it, and as it was committed: a copy would hide changes.
 
     Damaged tables are left out and named; damaged past versions and copies of records are not copied anyway.
@@ -302,18 +208,15 @@ def _proven(source: Source) -> Source:
     with source.storage.guard(LogLayout(source.log.folder).inside, exclusive=True):
         source = source.at()
     kinds = ("copy changed", "past version damaged")
-    found = [
-        each
-        for each in verify_study(source, share=0.0).findings
-        if each.kind not in kinds and not (each.place and each.place.asset)
-    ]
+    verified = verify_study(source, share=0.0)
+    found = [each for each in verified.findings if each.kind not in kinds and not (each.place and each.place.asset)]
     if found:
         raise IntegrityError(
             f"{_place(source)} differs from what was committed: {len(found)} findings, the first: {found[0]}. "
             "Nothing was copied. Restore it from a backup, or run `dagster-beiwe verify --repair` and the partitions "
             "that it names."
         )
-    return source
+    return source, verified
 
 
 def _check_copy(source: Source, target: Source) -> None:
@@ -348,20 +251,7 @@ def _begin(source: Opening, target: Opening, remembered: Iterable[Seen] = ()) ->
     target.continues(former, remembered)
     catalog = target.begun()
     if catalog.begin.former_lineage != former.begin.lineage:
-        raise _used("it holds a log that is no copy of this one")
+        raise in_use("it holds a log that is no copy of this one")
     if number := next((each.record.number for each in catalog.history() if each.record.run not in ("", _RUN_ID)), 0):
-        raise _used(f"record {number} of its log is no copy")
+        raise in_use(f"record {number} of its log is no copy")
     return catalog
-
-
-def _facts(manifest: Manifest) -> Manifest:
-    """A manifest without what says how its files are stored."""
-    blank: dict[str, Any] = dict.fromkeys(STORED, "")
-    files = tuple(msgspec.structs.replace(record, **blank) for record in manifest.files)
-    return msgspec.structs.replace(manifest, files=files)
-
-
-def _used(what: str) -> CommitConflictError:
-    return CommitConflictError(
-        f"The new lake is in use already: {what}. It was not changed. Copy into an empty place, or use the new lake."
-    )

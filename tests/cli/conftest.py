@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 from filled_lake import END, PASSPHRASE, START, fill
+from tasks_elsewhere import two_processes
 
 from dagster_beiwe.cli import main
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.simulator import SimulatedServer, StudyPlan, World
+
+__all__ = ["two_processes"]
 
 STREAMS = ("accelerometer", "gps", "survey_answers")
 

@@ -6,7 +6,7 @@ import itertools
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dagster_beiwe.cli import main
@@ -24,10 +24,12 @@ def changes_a_lake(event: str, arguments: Sequence[Any]) -> bool:
     return False
 
 
-def die_at(last: int) -> None:
+def die_at(last: int, victim: Callable[[], int] = os.getpid) -> None:
+    """Kill this process, or another one, at this process's nth change of a lake."""
+
     def look(event: str, arguments: tuple[Any, ...]) -> None:
         if changes_a_lake(event, arguments) and next(changes) == last:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(victim(), signal.SIGKILL)
 
     sys.addaudithook(look)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from filled_lake import PASSPHRASE
 from old_trees import save_by_hand
+from tasks_elsewhere import force
 
 from dagster_beiwe.cli import main, progress
 from dagster_beiwe.lake import BeiweLake, StudyLake
@@ -70,10 +71,13 @@ def test_export(lake: StudyLake, interrupted: Callable[..., str], capsys: pytest
     assert 20 <= kept < 40  # what was being written is completed: a file per thread, not a participant
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
 def test_rekey(
-    lake: StudyLake, tmp_path: Path, interrupted: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    lake: StudyLake, tmp_path: Path, interrupted: Callable[..., str], monkeypatch: pytest.MonkeyPatch, elsewhere: bool
 ) -> None:
-    """Windows that were copied stay, and the same command copies the others."""
+    """Windows that were copied stay, and the same command copies the others. It may be at work in several processes."""
+    if elsewhere:
+        force(2, monkeypatch.setattr)
     monkeypatch.setenv("BEIWE_LAKE_PASSPHRASE_NEW", "another passphrase")
     command = ["rekey", "--to", str(tmp_path / "new")]
     said = interrupted(command, at="3 of 4 windows")

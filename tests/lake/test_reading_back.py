@@ -14,11 +14,12 @@ import pytest
 import zstandard
 from core_helpers import PASSPHRASE, PERSON, STUDY, commit
 
-from dagster_beiwe.encryption import CrypteaseCipher, decrypt_bytes
+from dagster_beiwe.encryption import Bytes, CrypteaseCipher, decrypt_bytes
 from dagster_beiwe.errors import BeiweError, EncryptionError, IntegrityError
+from dagster_beiwe.file_tree import FileTree
 from dagster_beiwe.lake import BeiweLake, FileRecord, StudyLake
 from dagster_beiwe.lake.staging import SMALL_BYTES
-from dagster_beiwe.lake.storage.local import LocalStorage
+from dagster_beiwe.lake.stored import prove_stored, read_decrypted
 
 CONTENT = b"timestamp,UTC time,latitude\n" * 40
 
@@ -26,6 +27,15 @@ CONTENT = b"timestamp,UTC time,latitude\n" * 40
 def in_chunks(lake: StudyLake, record: FileRecord) -> bytes:
     with lake.open(PERSON, record) as file:
         return b"".join(iter(lambda: file.read(100), b""))
+
+
+def decrypted_of(lake: StudyLake, record: FileRecord) -> Bytes:
+    return read_decrypted(lake.storage, lake.folder(PERSON, record.path), record, lake.ring)
+
+
+def prove(lake: StudyLake, record: FileRecord, *, decrypted_sha256: str = "") -> None:
+    path = lake.folder(PERSON, record.path)
+    prove_stored(lake.storage, path, record, lake.ring, decrypted_sha256=decrypted_sha256)
 
 
 def encrypted(data: bytes) -> bytes:
@@ -47,13 +57,13 @@ def test_every_way_to_read_gives_the_same_content(
     lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE, cipher=cipher, compression=compression)  # type: ignore[arg-type]
     (record,) = commit(lake, {1: content}).files
     assert lake.read(PERSON, record) == in_chunks(lake, record) == content
-    decrypted = bytes(lake.read_decrypted(PERSON, record))
+    decrypted = bytes(decrypted_of(lake, record))
     unpacked = (
         zstandard.ZstdDecompressor().decompressobj().decompress(decrypted) if compression == "zstd" else decrypted
     )
     assert unpacked == content
     for proof in ("", hashlib.sha256(decrypted).hexdigest(), "of something else"):
-        lake.prove(PERSON, record, decrypted_sha256=proof)
+        prove(lake, record, decrypted_sha256=proof)
 
 
 @pytest.mark.parametrize(
@@ -87,9 +97,9 @@ def test_a_changed_file_is_refused_in_the_same_words_however_it_is_read(
     refusals = {
         refusal(lambda: lake.read(PERSON, record)),
         refusal(lambda: in_chunks(lake, record)),
-        refusal(lambda: lake.read_decrypted(PERSON, record)),
-        refusal(lambda: lake.prove(PERSON, record)),
-        refusal(lambda: lake.prove(PERSON, record, decrypted_sha256=hashlib.sha256(frame(CONTENT)).hexdigest())),
+        refusal(lambda: decrypted_of(lake, record)),
+        refusal(lambda: prove(lake, record)),
+        refusal(lambda: prove(lake, record, decrypted_sha256=hashlib.sha256(frame(CONTENT)).hexdigest())),
     }
     assert len(refusals) == 1, refusals
     assert refusals.pop()[0] is IntegrityError
@@ -106,9 +116,9 @@ def test_another_file_of_the_same_size_is_refused(folder: Path) -> None:
     for read in (
         lambda: lake.read(PERSON, record),
         lambda: in_chunks(lake, record),
-        lambda: lake.read_decrypted(PERSON, record),
-        lambda: lake.prove(PERSON, record),
-        lambda: lake.prove(PERSON, record, decrypted_sha256=record.sha256),
+        lambda: decrypted_of(lake, record),
+        lambda: prove(lake, record),
+        lambda: prove(lake, record, decrypted_sha256=record.sha256),
     ):
         with pytest.raises(IntegrityError):
             read()
@@ -119,16 +129,21 @@ def test_a_small_file_is_opened_once(lake: StudyLake, monkeypatch: pytest.Monkey
     """In an object store, each time is a request."""
     (record,) = commit(lake, {1: os.urandom(size_bytes)}).files
     opened: list[str] = []
-    real = LocalStorage.open
+    real = FileTree.open, FileTree.read
 
-    def count(self: LocalStorage, path: str, **options: int | None) -> BinaryIO:
+    def opens(self: FileTree, path: str) -> BinaryIO:
         opened.append(path)
-        return real(self, path, **options)
+        return real[0](self, path)
 
-    monkeypatch.setattr(LocalStorage, "open", count)
+    def reads(self: FileTree, path: str, *, limit_bytes: int) -> bytes:
+        opened.append(path)
+        return real[1](self, path, limit_bytes=limit_bytes)
+
+    monkeypatch.setattr(FileTree, "open", opens)
+    monkeypatch.setattr(FileTree, "read", reads)
     assert len(lake.read(PERSON, record)) == size_bytes
-    lake.read_decrypted(PERSON, record)
-    lake.prove(PERSON, record)
+    decrypted_of(lake, record)
+    prove(lake, record)
     assert len(opened) == 3
 
 

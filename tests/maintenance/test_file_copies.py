@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from core_helpers import PASSPHRASE, PERSON, STUDY, commit
+from damage import flip
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.lake import BeiweLake, LakeWriter, StudyLake
 from dagster_beiwe.lake.manifest import FileRecord
-from dagster_beiwe.maintenance.file_copies import FileCopier, even_batches
+from dagster_beiwe.lake.staging import SMALL_BYTES
+from dagster_beiwe.maintenance.file_copies import FileCopier, even_batches, processes_to_copy
 
 FACTS: dict[str, Any] = {
     **dict.fromkeys(("member", "path", "stream", "time", "sha1", "sha256", "stored_sha256"), ""),
@@ -28,13 +31,34 @@ def test_every_file_is_copied_once_in_batches_of_any_size(lake: StudyLake, tmp_p
     files = {hour: f"content of hour {hour} ".encode() * 7 for hour in range(1, 6)}
     records = commit(lake, files).files
     target = BeiweLake(tmp_path / "new").study(STUDY, passphrase=f"new {PASSPHRASE}")
-    with LakeWriter(target, run_id="copy") as writer, ThreadPoolExecutor(2) as pool:
-        copier = FileCopier(lake, target, writer, pool, None, encrypt_all=False, batch_bytes=batch_bytes)
-        copies = [copied.copy for copied in copier.copy(PERSON, records)]
+    with LakeWriter(target, run_id="copy") as writer, processes_to_copy(lake.files, target.files, number=0) as here:
+        writer.plan(PERSON, [])
+        copier = FileCopier(lake, target, writer, here, None, encrypt_all=False, batch_bytes=batch_bytes)
+        batches = [*copier.batches(PERSON, records)]
+        copies = [copied.copy for batch in batches for copied in copier.copy(PERSON, batch)]
         read = [target.read(PERSON, record) for record in copies]  # what is not committed does not stay
+    assert len(batches) == {1: 5, 10**6: 1}.get(batch_bytes, len(batches))
     assert [record.key for record in copies] == [record.key for record in records]
     assert read == list(files.values())
     assert len({record.path for record in copies}) == 5
+
+
+@pytest.mark.parametrize("content", [b"small", b"large" * SMALL_BYTES])
+@pytest.mark.parametrize(("change", "said"), [(flip, "is not what was committed"), (Path.unlink, "is missing")])
+def test_a_batch_that_fails_leaves_nothing(
+    lake: StudyLake, folder: Path, tmp_path: Path, content: bytes, change: Callable[[Path], object], said: str
+) -> None:
+    """Whichever file it fails at, and in whatever way files are copied; nothing is in doubt afterwards."""
+    records = commit(lake, {hour: content + b"%d" % hour for hour in range(1, 4)}).files
+    change(folder / lake.folder(PERSON, records[1].path))
+    target = BeiweLake(tmp_path / "new").study(STUDY, passphrase=f"new {PASSPHRASE}")
+    with LakeWriter(target, run_id="copy") as writer, processes_to_copy(lake.files, target.files, number=0) as here:
+        copier = FileCopier(lake, target, writer, here, None, encrypt_all=False)
+        (batch,) = copier.batches(PERSON, records)
+        with pytest.raises(IntegrityError, match=said):
+            copier.copy(PERSON, batch)
+        assert not [*(tmp_path / "new").rglob("*.lock")]
+    assert not [*(tmp_path / "new").rglob(".beiwe/runs/*")]
 
 
 @given(sizes=st.lists(st.integers(0, 50), min_size=1, max_size=60), size_bytes=st.integers(1, 200))

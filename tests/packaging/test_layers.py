@@ -27,7 +27,7 @@ FLOORS = [
         "text",
         "typed_json",
     },
-    {"ids", "column_types", "encryption", "file_tree", "progress", "memory_folders", "parts"},
+    {"ids", "column_types", "encryption", "file_tree", "progress", "memory_folders", "parallel", "parts"},
     {"cells", "member_names"},
     {"credentials"},
     {"client", "lake", "notices"},

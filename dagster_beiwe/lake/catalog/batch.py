@@ -148,12 +148,16 @@ class Batch:
         """A name that nobody else has or will have, for what is not the first version of a file."""
         return f"{stem}~{self.base}-{os.urandom(4).hex()}{suffix}"
 
+    def doubt(self) -> None:
+        """Something may lie there that this batch does not know: its markers stay."""
+        self._in_doubt = True
+
     @contextmanager
-    def doubted(self, kind: type[BaseException] = BaseException) -> Iterator[None]:
+    def doubted(self, kinds: type[BaseException] | tuple[type[BaseException], ...] = BaseException) -> Iterator[None]:
         """If the block fails in this way, something may lie there that this batch does not know: its markers stay."""
         try:
             yield
-        except kind:
+        except kinds:
             self._in_doubt = True
             raise
 
