@@ -15,7 +15,8 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from dagster_beiwe.adoption import Adoption, OldTree
+from dagster_beiwe.adoption.adoption import Adoption
+from dagster_beiwe.adoption.old_tree import OldTree
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.credentials import Credentials
 from dagster_beiwe.encryption import encrypt_bytes
@@ -105,10 +106,12 @@ def take_over(
     tree = OldTree.read(folder, study_id=study, participants=known, streams=streams)
     zone = ZoneInfo(client.settings(study)["study_time_zone"])
     adoption = Adoption(client, lake, tree, windows, passphrases=[passphrase], passphrase=passphrase)
-    for participant, cells in adoption.plan().cells.items():
-        rows = client.summary_statistics(study, participants=[participant])
-        for report in adoption.run(participant, cells, DailyIndex.of(zone, rows)):
-            assert report.complete, report.failures
+    plan = adoption.plan()
+    with adoption.working(plan, processes=True) as at_work:
+        for participant, cells in plan.cells.items():
+            rows = client.summary_statistics(study, participants=[participant])
+            for report in adoption.run(participant, cells, DailyIndex.of(zone, rows), at_work):
+                assert report.complete, report.failures
     return adoption, sum(map(len, tree.files.values()))
 
 

@@ -17,6 +17,7 @@ from typing import Literal, get_args
 from dagster_beiwe.errors import UnknownStreamError
 
 StreamGroup = Literal["gps", "motion", "phone use", "nearby", "communication", "surveys", "audio", "other"]
+_LONGEST_CSV_HEADER_BYTES = 4096
 STREAM_GROUPS: tuple[StreamGroup, ...] = get_args(StreamGroup)
 """What people speak of together when they look at coverage, in the order in which it is shown."""
 
@@ -337,3 +338,10 @@ def _hint(name: str, among: Iterable[str]) -> str:
 def _nearest(name: str, among: Iterable[str], *, cutoff: float) -> str | None:
     close = difflib.get_close_matches(name.lower().replace("-", "_"), list(among), n=1, cutoff=cutoff)
     return close[0] if close else None
+
+
+def has_header(data: bytes, stream: str) -> bool:
+    """Whether a table begins with a header of its stream. Empty files, and streams without known columns, need none."""
+    line = data[:_LONGEST_CSV_HEADER_BYTES].partition(b"\n")[0].decode("utf-8", errors="replace")
+    known = {name for header in stream_named(stream).known_headers for name in header}
+    return not data or not known or not known.isdisjoint(name.strip() for name in line.split(","))

@@ -4,10 +4,3 @@
 ``forecast`` compares sizes, and ``adoption`` plans windows and reports. If the tree is a lake, ``old_lake`` lets the
 new log continue its log. The old tree is only read. Knows nothing of Dagster.
 """
-
-from dagster_beiwe.adoption.adoption import RUN_ID, Adoption, AdoptionPlan
-from dagster_beiwe.adoption.forecast import Forecast
-from dagster_beiwe.adoption.old_tree import OldFile, OldTree
-from dagster_beiwe.adoption.taking import Outcomes
-
-__all__ = ["RUN_ID", "Adoption", "AdoptionPlan", "Forecast", "OldFile", "OldTree", "Outcomes"]

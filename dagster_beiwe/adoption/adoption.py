@@ -6,7 +6,6 @@ manifest is the one that a download would have given. A killed adoption continue
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -17,11 +16,13 @@ from typing import Final
 from dagster_beiwe.adoption.forecast import Forecast
 from dagster_beiwe.adoption.old_files import OldFiles
 from dagster_beiwe.adoption.old_tree import OldFile, OldTree
+from dagster_beiwe.adoption.storing import OldAndNew, processes_to_store
 from dagster_beiwe.adoption.taking import Outcomes, Taking
 from dagster_beiwe.cells import Cell
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.lake import Manifest, StudyLake
+from dagster_beiwe.parallel import Processes, processes_for
 from dagster_beiwe.sync import DailyIndex, FetchPolicy, StudySync, WindowReport
 from dagster_beiwe.windows import Window
 
@@ -47,11 +48,6 @@ class AdoptionPlan:
     outside: Sequence[str]
 
 
-def _on_all_cores() -> FetchPolicy:
-    """Each locked file has a key of its own, and deriving keys is most of the work."""
-    return FetchPolicy(workers=max(FetchPolicy.workers, os.cpu_count() or 1))
-
-
 @dataclass
 class Adoption:
     """Adopts windows of one study. ``windows`` are all of the study's, oldest first.
@@ -68,7 +64,7 @@ class Adoption:
     passphrases: Sequence[str] = field(default=(), repr=False)
     passphrase: str | None = field(default=None, repr=False)
     reencrypt: bool = False
-    policy: FetchPolicy = field(default_factory=_on_all_cores)
+    policy: FetchPolicy = field(default_factory=FetchPolicy)
     outcomes: Outcomes = field(default_factory=Outcomes)
 
     def plan(self, participants: Collection[str] = ()) -> AdoptionPlan:
@@ -125,27 +121,41 @@ class Adoption:
         inside = {cell.window for cell in cells}
         files = [file for file in self.tree.files[participant] if self._window_of(file) in inside]
         streams = self.client.choose_streams(self.lake.study_id, tuple(self.streams))
-        yield from forecast.add(files, OldFiles(self.tree, self.passphrases), cells, daily, streams)
+        yield from forecast.add(files, OldFiles(self.tree.folder, self.passphrases), cells, daily, streams)
+
+    def working(self, plan: AdoptionPlan, *, processes: bool = False) -> Processes[OldAndNew]:
+        """What stores the files of a plan; use it as a context manager, for all participants.
+
+        If there is much to store in a local lake, ``processes`` lets one on each core do it, which is for programs only
+        whose main module can be imported.
+        """
+        return processes_to_store(
+            self.tree.folder,
+            self.passphrases,
+            self.lake.files,
+            kept_under=None if self.reencrypt else self.passphrase,
+            number=processes_for(plan.files, plan.size_bytes) if processes else 0,
+        )
 
     def run(
         self,
         participant: str,
         cells: Sequence[Cell],
         daily: DailyIndex,
+        processes: Processes[OldAndNew],
         *,
         on_file: Callable[[OldFile], None] = lambda _: None,
     ) -> Iterator[WindowReport]:
         """Adopt windows of one participant, and yield the report of each as soon as it is committed.
 
-        ``daily`` are the server's counts of their days. Raises as ``StudySync.run`` does.
+        ``daily`` are the server's counts of their days, and ``processes`` those that are ``working``. Raises as
+        ``StudySync.run`` does.
         """
         taking = Taking(
             self.lake,
             self.tree.files[participant],
-            OldFiles(self.tree, self.passphrases),
-            policy=self.policy,
-            passphrase=self.passphrase,
-            reencrypt=self.reencrypt,
+            OldFiles(self.tree.folder, self.passphrases),
+            processes=processes,
             on_file=on_file,
         )
         sync = StudySync(self.client, self.lake, streams=self.streams, run_id=RUN_ID, policy=self.policy, daily=daily)

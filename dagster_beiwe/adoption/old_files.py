@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import BinaryIO, Final
 
 import zstandard
 
-from dagster_beiwe.adoption.old_tree import OldFile, OldTree
+from dagster_beiwe.adoption.old_tree import OldFile
 from dagster_beiwe.encryption import CHUNK_BYTES, Cipher, CrypteaseCipher, plain_size
 from dagster_beiwe.errors import DamagedMemberError, EncryptionError, PassphraseMissingError, WrongPassphraseError
-from dagster_beiwe.reading.mano_tree import has_header
-from dagster_beiwe.streams import stream_named
+from dagster_beiwe.file_tree import FileTree
+from dagster_beiwe.lake.staging import SMALL_BYTES
+from dagster_beiwe.streams import has_header, stream_named
 from dagster_beiwe.text import error_in_words
 
 _HEAD_BYTES: Final = 64
@@ -70,10 +72,13 @@ class OpenFile:
 
 
 class OldFiles:
-    """Opens files of a tree with the first of some ``passphrases`` that fits each. Usable from several threads."""
+    """Opens files of the tree in a folder with the first of some ``passphrases`` that fits each.
 
-    def __init__(self, tree: OldTree, passphrases: Iterable[str]) -> None:
-        self._tree = tree
+    Usable from several threads.
+    """
+
+    def __init__(self, folder: Path, passphrases: Iterable[str]) -> None:
+        self._tree = FileTree(folder, links_in_root=True)
         self._passphrases = list(dict.fromkeys(passphrases))
 
     def open(self, file: OldFile) -> OpenFile:
@@ -82,10 +87,11 @@ class OldFiles:
         Raises ``WrongPassphraseError`` if no passphrase fits, ``PassphraseMissingError`` if none was given,
         ``EncryptionError`` for a file that cryptease did not write, and ``OSError``.
         """
-        raw = self._tree.open(file)
+        raw = self._tree.open(file.path)
         try:
-            head = raw.read(CHUNK_BYTES)
-            return self._decrypted(file, head, raw) if file.encrypted else OpenFile(head, raw)
+            if not file.encrypted:
+                return OpenFile(raw.read(SMALL_BYTES), raw)
+            return self._decrypted(file, raw.read(CHUNK_BYTES), raw)
         except BaseException:
             raw.close()
             raise
@@ -102,7 +108,7 @@ class OldFiles:
             opened.rest.close()
             assert opened.cipher is not None, "it is encrypted"
             return _content_size(opened.cipher.decryptor().update(opened.head))
-        with self._tree.open(file) as raw:
+        with self._tree.open(file.path) as raw:
             head = raw.read(_HEAD_BYTES)
         return _content_size(head) if file.compressed else plain_size(head, file.size_bytes)
 

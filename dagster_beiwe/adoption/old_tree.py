@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from dagster_beiwe.errors import ConfigurationError, HostileArchiveError, LakeUnavailableError
 from dagster_beiwe.file_tree import FileTree
@@ -92,10 +92,6 @@ class OldTree:
                 "permissions."
             ) from None
         return found
-
-    def open(self, file: OldFile) -> BinaryIO:
-        """The bytes of a file, as they are. Raises ``OSError``."""
-        return self.tree.open(file.path)
 
     @cached_property
     def tree(self) -> FileTree:

@@ -4,30 +4,36 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass, field, fields
+from functools import partial
+from itertools import chain
+from math import ceil
+from typing import Final
 
-from dagster_beiwe.adoption.old_files import UNREADABLE, OldFiles, OpenFile, why_unreadable
+from dagster_beiwe.adoption.old_files import UNREADABLE, OldFiles, why_unreadable
 from dagster_beiwe.adoption.old_tree import OldFile
-from dagster_beiwe.archive import Member
+from dagster_beiwe.adoption.storing import OldAndNew, Stored, ToStore, store_files
 from dagster_beiwe.cells import Cell
-from dagster_beiwe.encryption import CrypteaseCipher
 from dagster_beiwe.lake import FetchedFile, LakeWriter, StudyLake
 from dagster_beiwe.lake.manifest import HashName
-from dagster_beiwe.lake.staging import SMALL_BYTES, StagedFile
+from dagster_beiwe.lake.staging import SMALL_BYTES, FileForm, StagedFile
+from dagster_beiwe.meanwhile import read_ahead
 from dagster_beiwe.member_names import place_of_key
+from dagster_beiwe.parallel import Processes
+from dagster_beiwe.parts import even_parts
 from dagster_beiwe.streams import stream_named
 from dagster_beiwe.sync.downloader import SHA1_KEPT_SINCE
 from dagster_beiwe.sync.local_files import LocalSize
-from dagster_beiwe.sync.requests import FetchPolicy
 from dagster_beiwe.sync.results import DownloadResult
-from dagster_beiwe.sync.staging_pool import Intake, Threads
 from dagster_beiwe.windows import Window
 
-_AHEAD = 32
-"""So many small files are read and decrypted before it is their turn."""
+_JOB_BYTES: Final = 96 * 1024 * 1024
+"""What a process holds of small files, compressed, and encrypts together."""
+_JOB_FILES: Final = 400
+"""Nor more files than this: an interrupt waits for them, and locked ones each need a key of their own."""
+_USUAL_COMPRESSION: Final = 3
 
 
 @dataclass
@@ -69,7 +75,6 @@ class Outcomes:
 class Taking:
     """The files of one participant in an old tree, as a sync takes them: see ``LocalFiles``.
 
-    Files that are encrypted as the lake encrypts, under ``passphrase``, are kept as they are, unless ``reencrypt``.
     ``on_file`` is called for each file when it was first read. If another run commits one of the windows meanwhile, it
     is taken again: then only what became of its files in the end counts.
     """
@@ -80,13 +85,11 @@ class Taking:
         files: Sequence[OldFile],
         opener: OldFiles,
         *,
-        policy: FetchPolicy,
-        passphrase: str | None,
-        reencrypt: bool = False,
+        processes: Processes[OldAndNew],
         on_file: Callable[[OldFile], None] = lambda _: None,
     ) -> None:
         self._lake, self._files, self._opener = lake, files, opener
-        self._policy, self._passphrase, self._reencrypt, self._on_file = policy, passphrase, reencrypt, on_file
+        self._processes, self._on_file = processes, on_file
         self._noted: dict[Window, Outcomes] = {}
         self._unreadable: dict[str, str] = {}
         self._read: set[str] = set()
@@ -109,23 +112,15 @@ class Taking:
         self._held, self._kept, self._sizes = frozenset(held), set(), {}
         wanted = [file for file in self._inside(span) if _is_comparable(file) and file.key not in held]
         staged: list[tuple[OldFile, StagedFile]] = []
-        added: list[OldFile] = []
-        with Threads(self._policy.workers) as threads:
-            intake = Intake(self._lake, writer, threads, self._policy, md5=md5)
-            with intake:
-                for file, found in self._prepared(wanted, threads, writer, md5=md5):
-                    if isinstance(found, StagedFile):
-                        staged.append((file, found))
-                    elif found is not None and self._add(intake, file, found):
-                        added.append(file)
-                    self._tell(file)
-            for file, outcome in zip(added, intake.outcomes(), strict=True):
-                if isinstance(outcome, StagedFile):
-                    staged.append((file, outcome))
-                elif isinstance(outcome, UNREADABLE):
-                    self._refuse(file, outcome)
+        store = partial(self._store, writer=writer, md5=md5)
+        with closing(read_ahead(self._jobs(wanted, writer), store, most=self._processes.at_once)) as jobs:
+            for file, stored in chain.from_iterable(zip(*each, strict=True) for each in jobs):
+                if stored.staged:
+                    staged.append((file.file, stored.staged))
+                    self._kept.update([file.file.path] if stored.kept else ())
                 else:
-                    raise outcome
+                    self._unreadable[file.file.path] = stored.unreadable
+                self._tell(file.file)
         self._sizes = {file.path: found.size_bytes for file, found in staged}
         return {str(file.key): self._fetched(file, found, "md5" if md5 else None) for file, found in staged}
 
@@ -210,54 +205,28 @@ class Taking:
     def _inside(self, span: Window) -> Sequence[OldFile]:
         return self._files[bisect_left(self._times, span.start) : bisect_left(self._times, span.end)]
 
-    def _prepared(
-        self, files: Iterable[OldFile], threads: Threads, writer: LakeWriter, *, md5: bool
-    ) -> Iterator[tuple[OldFile, StagedFile | bytes | OpenFile | None]]:
-        """Files in order, read and decrypted ahead in threads."""
-        waiting: deque[tuple[OldFile, Future[StagedFile | bytes | OpenFile | None]]] = deque()
-        for file in files:
-            waiting.append((file, threads.files.submit(self._prepare, file, writer, md5=md5)))
-            if len(waiting) > _AHEAD:
-                first, done = waiting.popleft()
-                yield first, done.result()
-        for first, done in waiting:
-            yield first, done.result()
+    def _jobs(self, files: Sequence[OldFile], writer: LakeWriter) -> Iterator[list[ToStore]]:
+        """Files in order, in as many parts as processes have something to do with."""
+        forms = {stream: self._lake.form(stream) for stream in {file.member.stream for file in files}}
+        sizes = [held_bytes(file, forms[file.member.stream]) for file in files]
+        rounds = ceil(sum(sizes) / _JOB_BYTES / self._processes.at_once)
+        for part in even_parts(files, sizes, count=rounds * self._processes.at_once):
+            yield [
+                ToStore(
+                    file=file,
+                    place=writer.place(file.member, form),
+                    encrypted=form.cipher is not None,
+                    compression=form.compression,
+                )
+                for file in part
+                for form in [forms[file.member.stream]]
+            ]
 
-    def _add(self, intake: Intake, file: OldFile, found: bytes | OpenFile) -> bool:
-        """Hand a file over to be encrypted; whether it was readable."""
-        size_bytes, body = (len(found), iter([found])) if isinstance(found, bytes) else (file.size_bytes, found.plain())
-        try:
-            intake.add(file.member, Member(file.member.name, size_bytes, body), compressed=file.compressed)
-        except UNREADABLE as error:
-            self._refuse(file, error)
-            return False
-        return True
-
-    def _prepare(self, file: OldFile, writer: LakeWriter, *, md5: bool) -> StagedFile | bytes | OpenFile | None:
-        """A file that is staged as it is, its decrypted bytes, or a large one to be read; None if it is unreadable."""
-        try:
-            opened = self._opener.open(file)
-            form = self._lake.form(file.member.stream)
-            small = file.size_bytes <= SMALL_BYTES
-            if opened.cipher is not None and self._fits(file, opened):
-                stored = [b"".join(opened.stored())] if small else opened.stored()
-                staged = writer.keep(file.member, stored, form=form, cipher=opened.cipher, md5=md5)
-                self._kept.add(file.path)
-                return staged
-            return b"".join(opened.plain()) if small else opened
-        except UNREADABLE as error:
-            self._refuse(file, error)
-            return None
-
-    def _fits(self, file: OldFile, opened: OpenFile) -> bool:
-        """Whether a file lies there as the lake would store it."""
-        form = self._lake.form(file.member.stream)
-        return (
-            not self._reencrypt
-            and opened.passphrase == self._passphrase
-            and isinstance(form.cipher, CrypteaseCipher)
-            and file.compressed == (form.compression == "zstd")
-        )
+    def _store(self, files: Sequence[ToStore], writer: LakeWriter, *, md5: bool) -> list[Stored]:
+        with writer.storing() as stored:
+            found = self._processes.run(store_files, files, md5=md5)
+            stored.extend(each.staged for each in found if each.staged)
+        return found
 
     def _fetched(self, file: OldFile, staged: StagedFile, known_by: HashName | None) -> FetchedFile:
         return FetchedFile(
@@ -275,16 +244,24 @@ class Taking:
         try:
             digest.update(self._opener.open(file).content())
         except UNREADABLE as error:
-            self._refuse(file, error)
+            self._unreadable[file.path] = why_unreadable(error)
             return None
         return digest.hexdigest()
-
-    def _refuse(self, file: OldFile, error: BaseException) -> None:
-        self._unreadable[file.path] = why_unreadable(error)
 
 
 def _span(cells: Sequence[Cell]) -> Window:
     return Window(cells[0].window.start, cells[-1].window.end)
+
+
+def held_bytes(file: OldFile, form: FileForm) -> int:
+    """About how much of a job a file takes up: what is held of a small one, and at least its share of the files."""
+    compresses = not (file.compressed or stream_named(file.member.stream).audio)
+    held = file.size_bytes
+    if form.compression == "none":
+        held *= _USUAL_COMPRESSION if file.compressed else 1
+    elif compresses:
+        held //= _USUAL_COMPRESSION
+    return max(min(held, SMALL_BYTES), _JOB_BYTES // _JOB_FILES)
 
 
 def _is_comparable(file: OldFile) -> bool:

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dagster_beiwe.adoption import RUN_ID, Adoption, AdoptionPlan, Forecast, OldFile, OldTree
+from dagster_beiwe.adoption.adoption import RUN_ID, Adoption, AdoptionPlan
+from dagster_beiwe.adoption.forecast import Forecast
 from dagster_beiwe.adoption.old_lake import continue_log
+from dagster_beiwe.adoption.old_tree import OldFile, OldTree
 from dagster_beiwe.cells import Cell
 from dagster_beiwe.cli.adopt_report import (
     incomplete_facts,
@@ -218,7 +220,11 @@ def _adopt(
         for cells in plan.held.values():
             recorder.record_held(cells)
     incomplete = []
-    with progress("files") as shown, when_interrupted(lambda: _INTERRUPTED):
+    with (
+        progress("files") as shown,
+        when_interrupted(lambda: _INTERRUPTED),
+        adoption.working(plan, processes=True) as at_work,
+    ):
         shown.expect(plan.files, plan.size_bytes)
 
         def advance(file: OldFile) -> None:
@@ -226,7 +232,7 @@ def _adopt(
 
         for participant, cells in plan.cells.items():
             daily = _counts(adoption, study, instance, cells)
-            for report in adoption.run(participant, cells, daily, on_file=advance):
+            for report in adoption.run(participant, cells, daily, at_work, on_file=advance):
                 if not report.complete:
                     incomplete.append(report)
                 elif recorder is not None:

@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from dagster_beiwe.adoption import AdoptionPlan, Forecast, OldTree, Outcomes
+from dagster_beiwe.adoption.adoption import AdoptionPlan
+from dagster_beiwe.adoption.forecast import Forecast
+from dagster_beiwe.adoption.old_tree import OldTree
+from dagster_beiwe.adoption.taking import Outcomes
 from dagster_beiwe.cli.context import named
 from dagster_beiwe.client import StudyListing
 from dagster_beiwe.environment import DAGSTER_HOME

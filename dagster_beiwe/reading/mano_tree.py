@@ -37,7 +37,7 @@ from dagster_beiwe.ids import check_participant_id, is_participant_id
 from dagster_beiwe.lake.layout import ENCRYPTED_SUFFIX
 from dagster_beiwe.member_names import COMPRESSED_SUFFIX, parse_member_name
 from dagster_beiwe.reading.raw_files import RawFile, RawFiles, TimeRange
-from dagster_beiwe.streams import STREAMS, stream_named
+from dagster_beiwe.streams import STREAMS, has_header
 from dagster_beiwe.windows import Granularity, check_granularity, window_of
 
 logger = logging.getLogger("dagster_beiwe")
@@ -46,7 +46,6 @@ _ZONE: Final = "+00_00"
 _BUFFER_BYTES: Final = 256 * 1024
 _STORED_BYTES: Final = 4096
 """Compressed bytes that are decompressed at once: what they may become fits into memory."""
-_LONGEST_HEADER_BYTES: Final = 4096
 
 
 class ManoTree(RawFiles):
@@ -271,10 +270,3 @@ def _decompressed(raw: io.BufferedReader, file: RawFile) -> BinaryIO:
     if not named and not raw.peek(len(zstandard.FRAME_HEADER)).startswith(zstandard.FRAME_HEADER):
         return cast("BinaryIO", raw)
     return cast("BinaryIO", io.BufferedReader(_Decompressor(raw, file.identity), _BUFFER_BYTES))
-
-
-def has_header(data: bytes, stream: str) -> bool:
-    """Whether a table begins with a header of its stream. Empty files, and streams without known columns, need none."""
-    line = data[:_LONGEST_HEADER_BYTES].partition(b"\n")[0].decode("utf-8", errors="replace")
-    known = {name for header in stream_named(stream).known_headers for name in header}
-    return not data or not known or not known.isdisjoint(name.strip() for name in line.split(","))

@@ -31,7 +31,8 @@ from core_helpers import (
 from msgspec.structs import asdict, replace
 from old_trees import save_by_hand, save_with_mano
 
-from dagster_beiwe.adoption import Adoption, OldFile, OldTree
+from dagster_beiwe.adoption.adoption import Adoption
+from dagster_beiwe.adoption.old_tree import OldFile, OldTree
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.encryption import encrypt_bytes
 from dagster_beiwe.errors import ConfigurationError
@@ -58,10 +59,11 @@ def adoption(client: BeiweClient, lake: StudyLake, old: Path, **options: Any) ->
     return Adoption(client, lake, found, **{**usual, **options})
 
 
-def adopt(wanted: Adoption, client: BeiweClient) -> list[WindowReport]:
+def adopt(wanted: Adoption, client: BeiweClient, *, processes: bool = False) -> list[WindowReport]:
     """All that the plan names."""
-    cells = wanted.plan().cells
-    return [report for who, own in cells.items() for report in wanted.run(who, own, daily(client))]
+    plan = wanted.plan()
+    with wanted.working(plan, processes=processes) as at_work:
+        return [report for who, own in plan.cells.items() for report in wanted.run(who, own, daily(client), at_work)]
 
 
 def facts(manifest: Manifest | None) -> Any:
@@ -104,6 +106,7 @@ def test_a_tree_of_mano_becomes_the_manifests_of_a_download(
     ("compress", "passphrase", "compression"),
     [(False, None, "zstd"), (True, None, "zstd"), (True, PASSPHRASE, "zstd"), (False, PASSPHRASE, "none")],
 )
+@pytest.mark.parametrize("processes", [0, 2])
 def test_each_form_of_file_is_adopted_and_nothing_travels(
     server: SimulatedServer,
     world: World,
@@ -113,14 +116,20 @@ def test_each_form_of_file_is_adopted_and_nothing_travels(
     compress: bool,
     passphrase: str | None,
     compression: Any,
+    processes: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Also of days that two requests share. Locked files of the lake's own form are kept byte for byte."""
+    """Also of days that two requests share, and with several processes at work.
+
+    Locked files of the lake's own form are kept byte for byte.
+    """
     lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE, compression=compression)
     streams = ("power_state",)
     written = save_by_hand(world, tmp_path / "old", streams=streams, compress=compress, passphrase=passphrase)
     server.requests.clear()
     wanted = adoption(client, lake, tmp_path / "old", streams=streams, policy=ONE_WINDOW)
-    assert all(report.complete for report in adopt(wanted, client))
+    monkeypatch.setattr("dagster_beiwe.adoption.adoption.processes_for", lambda *_: processes)
+    assert all(report.complete for report in adopt(wanted, client, processes=True))
     assert archive_sizes(server) == [EMPTY_ARCHIVE_BYTES] * len(WINDOWS)
     outcomes = wanted.outcomes
     assert (outcomes.adopted, outcomes.missing, outcomes.foreign) == (len(written), 0, [])
@@ -219,7 +228,8 @@ def test_a_killed_adoption_continues_with_what_is_left(
     written = save_by_hand(world, tmp_path / "old", streams=("gps",))
     options: dict[str, Any] = {"streams": ("gps",), "policy": ONE_WINDOW}
     first = adoption(client, lake, tmp_path / "old", **options)
-    (who, cells), *_ = first.plan().cells.items()
+    plan = first.plan()
+    (who, cells), *_ = plan.cells.items()
     read: list[OldFile] = []
 
     def stop(file: OldFile) -> None:
@@ -227,8 +237,8 @@ def test_a_killed_adoption_continues_with_what_is_left(
         if file.member.time in WINDOWS[1]:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        list(first.run(who, cells, daily(client), on_file=stop))
+    with first.working(plan) as at_work, pytest.raises(KeyboardInterrupt):
+        list(first.run(who, cells, daily(client), at_work, on_file=stop))
     again = adoption(client, lake, tmp_path / "old", **options)
     plan = again.plan()
     assert [cell.window for cell in plan.cells[who]] == WINDOWS[1:]
@@ -244,7 +254,8 @@ def test_files_count_once_if_another_run_commits_their_window(
     """As what they are in the end: the lake has them already."""
     written = save_by_hand(world, tmp_path / "old", streams=("gps",))
     wanted = adoption(client, lake, tmp_path / "old", streams=("gps",), policy=ONE_WINDOW)
-    (who, cells), *_ = wanted.plan().cells.items()
+    plan = wanted.plan()
+    (who, cells), *_ = plan.cells.items()
     read: list[OldFile] = []
 
     def commit_meanwhile(file: OldFile) -> None:
@@ -252,7 +263,8 @@ def test_files_count_once_if_another_run_commits_their_window(
             sync(client, BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE), cells[:1], streams=("gps",))
         read.append(file)
 
-    assert all(report.complete for report in wanted.run(who, cells, daily(client), on_file=commit_meanwhile))
+    with wanted.working(plan) as at_work:
+        assert all(each.complete for each in wanted.run(who, cells, daily(client), at_work, on_file=commit_meanwhile))
     in_first = sum(file.member.time in WINDOWS[0] for file in read)
     assert 0 < in_first < len(read) == len(written)
     assert (wanted.outcomes.held, wanted.outcomes.adopted) == (in_first, len(written) - in_first)

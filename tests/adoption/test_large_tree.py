@@ -7,7 +7,8 @@ from pathlib import Path
 
 from core_helpers import DAY, HOUR, START, STUDY
 
-from dagster_beiwe.adoption import Adoption, OldTree
+from dagster_beiwe.adoption.adoption import Adoption
+from dagster_beiwe.adoption.old_tree import OldTree
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.windows import windows_between

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from dagster_beiwe.adoption import OldTree
 from dagster_beiwe.adoption.old_files import OldFiles
+from dagster_beiwe.adoption.old_tree import OldTree
 
 STUDY = "CoreCoreCoreCoreCoreCore"
 NAME = "2018-06-16 05_00_00"
@@ -74,7 +74,7 @@ def test_the_size_of_a_compressed_file_is_not_guessed(tmp_path: Path) -> None:
     """What was compressed as a stream does not tell it."""
     (file,) = read(tmp_path, f"p1/gps/{NAME}.csv.zst").files["p1"]
     content = b"timestamp,UTC time\n"
-    opener = OldFiles(OldTree.read(tmp_path, study_id=STUDY, participants=["p1"], streams=("gps",)), [])
+    opener = OldFiles(tmp_path, [])
     for told, size_bytes in ((True, len(content)), (False, None)):
         compressor = zstandard.ZstdCompressor(write_content_size=told)
         (tmp_path / file.path).write_bytes(compressor.compress(content))
