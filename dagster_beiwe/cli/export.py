@@ -246,7 +246,7 @@ def _export_raw_data(order: _Order, form: Form) -> int:
     def write(target: ExportFolder) -> tuple[dict[str, Any], list[str]]:
         with progress("files") as shown:
             shown.expect(contents.files, contents.size_bytes)
-            result = export(order.lake, selection, contents, target, shown)
+            result = export(order.lake, selection, contents, target, shown, processes=True)
         return _facts(result, form), [_summary(result, order), *_notes(result)]
 
     access = order.access(contents.participants, files=contents.files, size_bytes=contents.size_bytes)

@@ -10,7 +10,7 @@ import errno
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -123,6 +123,11 @@ class ExportFolder:
         with self._tree.folder_by_folder() as tree:
             yield replace(self, _tree=tree)
 
+    @property
+    def root(self) -> Path:
+        """Where it is."""
+        return self._tree.root
+
     def kept(self, path: str) -> Written | None:
         """A file that an interrupted export has completed, if it is still what it was then."""
         entry = self._entries.get(path)
@@ -137,12 +142,7 @@ class ExportFolder:
 
         ``sha256`` is the expected hash if ``writer`` verifies it; otherwise the file is read back and hashed.
         """
-        with self._lock:
-            if path in self._now:
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
-            self._now.add(path)
-        above, _, name = path.rpartition("/")
-        part = f"{above}/{part_name(name)}" if above else part_name(name)
+        part = self._begin(path)
         try:
             with self._tree.create(part, durable=False) as sink:
                 notes = writer(sink)
@@ -150,19 +150,48 @@ class ExportFolder:
             entry = Written(path=path, notes=notes)
             if notes.outcome in ("written", "rewritten"):
                 entry = Written(path=path, size_bytes=size_bytes, sha256=sha256 or self._sha256(part), notes=notes)
-            # First the journal: what has its name without an entry there is somebody else's.
-            with self._lock:
-                self._journal.write(msgspec.json.encode(entry) + b"\n")
-                self._journal.flush()
-            if not entry.sha256:
-                self._tree.delete(part)
-            else:
-                self._tree.move(part, path)
-            self._entries[path] = entry
+            self._complete({part: entry})
             return entry
         except BaseException:
             self._tree.delete(part)
             raise
+
+    def write_together(self, files: Sequence[Written], write: Callable[[Sequence[str]], None]) -> None:
+        """Write files whose content is known. ``write`` gets the paths in the folder that it has to write them to.
+
+        Raises ``FileExistsError`` if this export wrote one of them before.
+        """
+        parts: dict[str, Written] = {}
+        try:
+            for file in files:
+                parts[self._begin(file.path)] = file
+            write([*parts])
+            self._complete(parts)
+        except BaseException:
+            for part in parts:
+                self._tree.delete(part)
+            raise
+
+    def _begin(self, path: str) -> str:
+        """The name of a file until it is complete."""
+        with self._lock:
+            if path in self._now:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+            self._now.add(path)
+        above, _, name = path.rpartition("/")
+        return f"{above}/{part_name(name)}" if above else part_name(name)
+
+    def _complete(self, parts: Mapping[str, Written]) -> None:
+        # First the journal: what has its name without an entry there is somebody else's.
+        with self._lock:
+            self._journal.writelines(msgspec.json.encode(entry) + b"\n" for entry in parts.values())
+            self._journal.flush()
+        for part, entry in parts.items():
+            if not entry.sha256:
+                self._tree.delete(part)
+            else:
+                self._tree.move(part, entry.path)
+            self._entries[entry.path] = entry
 
     def finish(self) -> None:
         """Nothing is missing: only the exported files stay."""

@@ -8,8 +8,9 @@ from functools import partial
 from typing import BinaryIO, Final
 
 from dagster_beiwe.exports.folder import Notes
+from dagster_beiwe.exports.plain_copies import StoredAs
 from dagster_beiwe.forest.plain_files import free_path, readable_content
-from dagster_beiwe.reading import RawFile, RawFiles
+from dagster_beiwe.reading import BeiwePartitions, RawFile, RawFiles
 from dagster_beiwe.streams import stream_named
 
 _CHUNK_BYTES: Final = 256 * 1024
@@ -22,13 +23,20 @@ Tick = Callable[[int], None]
 class Output:
     """A file to be written, and the raw files that it is made of.
 
-    ``sha256`` is the hash of its content, if ``write`` proves that it writes nothing else.
+    ``sha256`` is the hash of its content, if ``write`` proves that it writes nothing else. A file that has the content
+    of one raw file is ``stored`` so in the lake.
     """
 
     path: str
     files: Sequence[RawFile]
     write: Callable[[BinaryIO, Tick], Notes]
     sha256: str | None = None
+    stored: StoredAs | None = None
+
+    @property
+    def is_small_copy(self) -> bool:
+        """Whether it has the content of one small raw file."""
+        return self.stored is not None and self.stored.is_small
 
     @property
     def size_bytes(self) -> int:
@@ -36,11 +44,16 @@ class Output:
         return sum(file.size_bytes or 0 for file in self.files)
 
 
-def as_beiwe_has_them(view: RawFiles, files: Iterable[RawFile]) -> Iterator[Output]:
+def as_beiwe_has_them(view: BeiwePartitions, files: Iterable[RawFile]) -> Iterator[Output]:
     """Beiwe's own names and bytes: the tree that mano writes."""
     for file in files:
-        write = partial(_copy, view, file)
-        yield Output(path=f"{file.participant}/{file.name}", files=[file], write=write, sha256=file.sha256)
+        yield Output(
+            path=f"{file.participant}/{file.name}",
+            files=[file],
+            write=partial(_copy, view, file),
+            sha256=file.sha256,
+            stored=StoredAs(*view.stored(file)),
+        )
 
 
 def as_forest_expects_them(view: RawFiles, files: Iterable[RawFile]) -> Iterator[Output]:

@@ -43,10 +43,10 @@ class Contents:
 
     @classmethod
     def of(cls, lake: StudyLake, selection: Selection) -> Contents:
-        """Reads every manifest of the selection, and no file."""
+        """Reads from each manifest only what counts its files."""
         people, files, size_bytes = [], 0, 0
         for participant in dict.fromkeys(selection.participants) or lake.participants():
-            sizes = [file.size_bytes or 0 for file in selection.files(selection.view(lake, participant))]
+            sizes = list(selection.view(lake, participant).sizes(selection.streams))
             if sizes:
                 people.append(participant)
                 files, size_bytes = files + len(sizes), size_bytes + sum(sizes)

@@ -73,15 +73,15 @@ class TimeRange:
         """Whether a part of [start, end) is in this range."""
         return (self.end is None or start < self.end) and (self.start is None or end > self.start)
 
-    def holds(self, file: RawFile) -> bool:
-        """Whether a file may have rows in this range: hourly files cover an hour, others count by their time alone.
+    def holds(self, stream: str, time: datetime) -> bool:
+        """Whether a stream's file of a time may have rows in this range.
 
-        Those of a stream outside the catalog may be hourly.
+        Hourly files cover an hour, and so may those of a stream outside the catalog; others count by their time alone.
         """
-        stream = stream_named(file.stream)
-        if stream.chunked or not stream.known:
-            return self.overlaps(file.time, file.time + _HOUR)
-        return (self.start is None or file.time >= self.start) and (self.end is None or file.time < self.end)
+        known = stream_named(stream)
+        if known.chunked or not known.known:
+            return self.overlaps(time, time + _HOUR)
+        return (self.start is None or time >= self.start) and (self.end is None or time < self.end)
 
 
 class RawFiles(ABC):
@@ -231,4 +231,4 @@ class RawFiles(ABC):
 
 
 def _is_wanted(file: RawFile, names: frozenset[str] | None, span: TimeRange | None) -> bool:
-    return (names is None or file.stream in names) and span is not None and span.holds(file)
+    return (names is None or file.stream in names) and span is not None and span.holds(file.stream, file.time)

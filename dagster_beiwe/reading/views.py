@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import BinaryIO, Final
 
@@ -73,10 +73,10 @@ class WindowFiles(RawFiles):
         return self.manifest is not None and self.manifest.complete
 
     def open(self, file: RawFile) -> BinaryIO:
-        return self._lake.open(self.participant, self._record(file), window=self.window)
+        return self._lake.open(self.participant, self.record(file), window=self.window)
 
     def content(self, file: RawFile) -> bytes:
-        return self._lake.read(self.participant, self._record(file), window=self.window)
+        return self._lake.read(self.participant, self.record(file), window=self.window)
 
     def by_window(self) -> Iterator[tuple[str, str, Iterable[RawFile]]]:
         manifest = self.manifest
@@ -91,7 +91,8 @@ class WindowFiles(RawFiles):
                 self._loaded = (manifest, manifest.by_key() if manifest else {})
             return self._loaded
 
-    def _record(self, file: RawFile) -> FileRecord:
+    def record(self, file: RawFile) -> FileRecord:
+        """What the manifest says of a file. Raises ``ConfigurationError`` for one of another view."""
         own = str(CellKey(file.participant, file.window))
         if own != self.key:
             raise ConfigurationError(
@@ -237,6 +238,11 @@ class BeiwePartitions(RawFiles, Mapping[str, WindowFiles]):
     def content(self, file: RawFile) -> bytes:
         return self[str(CellKey(file.participant, file.window))].content(file)
 
+    def stored(self, file: RawFile) -> tuple[str, FileRecord]:
+        """Where the lake has a file, and its record."""
+        record = self[str(CellKey(file.participant, file.window))].record(file)
+        return self._lake.folder(file.participant, record.path), record
+
     def by_window(self) -> Iterator[tuple[str, str, Iterable[RawFile]]]:
         for key in self._cells:
             if self._is_held(key):
@@ -250,6 +256,19 @@ class BeiwePartitions(RawFiles, Mapping[str, WindowFiles]):
             "incomplete_windows": sum(self._incomplete.values()),
         }
         return frame
+
+    def sizes(self, streams: Collection[str] = ()) -> Iterator[int]:
+        """Plain bytes of each file that ``files`` lists, of some streams or all; many times as fast."""
+        windows: dict[str, set[str]] = {}
+        for participant, window in self._cells.values():
+            windows.setdefault(participant, set()).add(window)
+        for participant, keys in windows.items():
+            for found in self._lake.sizes(participant, keys):
+                names = [name if not streams or name in streams else "" for name in found.streams]
+                for number, seconds, size_bytes in zip(found.stream, found.seconds, found.size_bytes, strict=True):
+                    name = names[number]
+                    if name and self.span.holds(name, datetime.fromtimestamp(seconds, timezone.utc)):
+                        yield size_bytes
 
     def _is_held(self, key: str) -> bool:
         """One listing per participant instead of a failed look-up per window."""

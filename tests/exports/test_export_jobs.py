@@ -36,3 +36,10 @@ def test_a_job_is_of_so_many_bytes_or_so_many_files(sizes: list[int | None], job
     outputs = [output(number, size_bytes) for number, size_bytes in enumerate(sizes)]
     found = in_jobs(outputs, size_bytes=10, most_files=4)
     assert ["".join(each.path for each in job) for job in found] == jobs
+
+
+def test_what_is_apart_has_jobs_of_its_own() -> None:
+    """A large file among small ones does not keep these from other processes."""
+    outputs = [output(number, size_bytes) for number, size_bytes in enumerate([1, 50, 1, 1, 50, 1, 1])]
+    found = in_jobs(outputs, size_bytes=10, most_files=3, apart=lambda each: each.size_bytes > 10)
+    assert ["".join(each.path for each in job) for job in found] == ["1", "023", "4", "56"]

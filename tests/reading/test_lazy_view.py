@@ -217,6 +217,18 @@ def test_a_view_can_be_narrowed_when_it_is_made(shared_lake: StudyLake) -> None:
     assert len(view.read("gps", start=TUESDAY + DAY)) == 0
 
 
+@pytest.mark.parametrize("start", [None, START + timedelta(hours=10, minutes=30), TUESDAY])
+@pytest.mark.parametrize("end", [None, TUESDAY + timedelta(hours=5), TUESDAY + 9 * DAY])
+@pytest.mark.parametrize("streams", [(), ("gps",), ("survey_answers", "gps"), ("calls",)])
+def test_sizes_are_those_of_the_listed_files(
+    shared_lake: StudyLake, start: datetime | None, end: datetime | None, streams: tuple[str, ...]
+) -> None:
+    """Without reading whole manifests: of all streams or some, in any range."""
+    view = BeiwePartitions.of(shared_lake, start=start, end=end)
+    listed = [file.size_bytes for file in view.files() if not streams or file.stream in streams]
+    assert sorted(view.sizes(streams)) == sorted(filter(None, listed))
+
+
 def test_windows_are_chosen_by_where_they_end(shared_lake: StudyLake) -> None:
     """A start inside a window keeps that window and leaves out the one before."""
     assert BeiwePartitions.of(shared_lake, start=START + 8 * DAY).windows == WEEKS[1:]
