@@ -38,7 +38,9 @@ def maintenance_facts(costs: Results) -> str:
         "it decrypts, decompresses, and writes; for `rekey`, it decrypts, encrypts, and flushes; for `adopt`, it reads "
         "the old tree (one participant's, if mano locked it), compresses, encrypts, and flushes. It uses this "
         "package's cipher, knows beforehand where the files are, checks no hash, and keeps no record. A ratio is the "
-        "limit's time divided by ours: 1 is the best possible. *Processor* is the same ratio of processor seconds. "
+        "limit's time divided by ours. It can be above 1, because ours uses several processes where Python would keep "
+        "threads waiting for each other. *Processor* is the same ratio of processor seconds, and *grown by* includes "
+        "all that these processes have in memory. "
         f"Data: {sizes}. {_measured(costs)}"
     )
 
@@ -124,38 +126,38 @@ def _why(work: str, data: str, results: Results) -> str:
     reason = _REASONS.get((work, data), _REASONS.get((work, ""), "It does more than the limit allows for."))
     sides, limits = results["maintenance"]["data"][data]["works"][work], results["limits"]
     beyond_ms = 1000 * (sides["ours"]["cpu_seconds"] - sides["limit"]["cpu_seconds"]) - limits["passphrase check ms"]
-    each_ms = beyond_ms / sides["ours"]["files"]
-    hashed_kb = each_ms * limits["sha256 MB/s"]
-    return reason.format(check_ms=limits["passphrase check ms"], each_ms=each_ms, hashed_kb=hashed_kb)
+    each_us = 1000 * beyond_ms / sides["ours"]["files"]
+    hashed_kb = each_us * limits["sha256 MB/s"] / 1000
+    return reason.format(check_ms=limits["passphrase check ms"], each_us=each_us, hashed_kb=hashed_kb)
 
 
 _REASONS: Mapping[tuple[str, str], str] = {
     ("verify", "hours"): (
         "The passphrase is checked first ({check_ms:.0f} ms, however large the lake is). Then each file's record is "
         "parsed and checked, its folder listed, its size compared, and its name looked for among those that nothing "
-        "accounts for: Python, on one core, {each_ms:.1f} ms per file, in which one core hashes {hashed_kb:.0f} kB."
+        "accounts for: Python, on one core, {each_us:.0f} µs per file, in which one core hashes {hashed_kb:.0f} "
+        "kB."
     ),
     ("verify", _SMALL): (
         "A small file is hashed in a microsecond. Parsing and checking its record, listing its folder, comparing its "
-        "size, and looking for its name among those that nothing accounts for is Python, on one core."
+        "size, and looking for its name among those that nothing accounts for is Python, on one core, {each_us:.0f} "
+        "µs per file."
     ),
     ("rekey", ""): (
         "Before a window is committed, the content of every old file is proven (decompressed and hashed), and so is "
-        "that of every new file, which is read back and decrypted for it. The limit does none of this. Nothing else is "
-        "done while a batch is encrypted in step, on one core: it would only take Python's lock from it (see below)."
+        "that of every new file, which is read back and decrypted for it. The limit does none of this."
     ),
     ("adopt", "hours"): (
-        "Each file is hashed twice, and once more as it is stored. While the last batch of a participant is encrypted "
-        "in step, on one core, while the server compares, and while windows are committed, nothing is read."
+        "Each file is hashed twice, and once more as it is stored. Processes share a participant's files, so fewer "
+        "are encrypted in step. While the server compares and windows are committed, no file is read."
     ),
     ("adopt", _SMALL): (
         "Each file is looked up, hashed three times, compared with the server, which answers on the same machine, and "
-        "recorded: Python, on one core at a time."
+        "recorded. Comparing and recording is Python, on one core, and no file is read meanwhile."
     ),
     ("export", ""): (
-        "Each file's record is read, its content proven, its name looked up in the lake from folder to folder, because "
-        "no link is followed, and it gets its own name when it is complete and noted in a journal. That is Python on "
-        "one core, {each_ms:.1f} ms for each file; more threads make it slower."
+        "Each file's record is read, its content proven, and it gets its own name when it is complete and noted in a "
+        "journal: {each_us:.0f} µs of a core for each."
     ),
 }
 

@@ -148,14 +148,14 @@ def _export(job: Job) -> Costs:
     request = Request(study_id=lake.study_id, form="tree")
     contents = Contents.of(lake, selection)
     with ExportFolder.open(target, request, lake.state.head, temporary=False) as folder:
-        result = export(lake, selection, contents, folder, Progress())
+        result = export(lake, selection, contents, folder, Progress(), processes=True)
         folder.finish()
     return {"files": result.files, "size_bytes": result.size_bytes}
 
 
 def _rekey(job: Job) -> Costs:
     lake = _held(job)
-    result = rekey_study(lake, _lake(Path(job["target"]), lake.study_id, _NEW_PASSPHRASE))
+    result = rekey_study(lake, _lake(Path(job["target"]), lake.study_id, _NEW_PASSPHRASE), processes=True)
     return {"files": result.files_copied, "size_bytes": result.bytes_copied}
 
 

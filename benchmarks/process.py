@@ -7,6 +7,7 @@ import os
 import resource
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ from benchmarks.server import Served
 
 _ROOT = Path(__file__).parents[1]
 _PATIENCE_SECONDS = 120
+_LOOK_SECONDS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +48,10 @@ def run_module(
     are JSON. Raises ``RuntimeError`` with its output if it fails."""
     # Proxies of the environment must not stand between a client and the loopback interface.
     inherited = os.environ if environment is None else environment
+    # Not -m: processes that are started there would have to import the module first. Those of the command line do not.
+    code = f"import runpy; runpy.run_module({module!r}, run_name='__main__')"
     done = subprocess.run(
-        [sys.executable, "-m", module, *arguments],
+        [sys.executable, "-c", code, *arguments],
         input=json.dumps(given),
         capture_output=True,
         text=True,
@@ -81,18 +85,47 @@ def measured(found: dict[str, Any], *, anew: bool = False) -> Iterator[None]:
     """What the block takes, put into ``found`` after it: ``seconds``, ``cpu_seconds``, and the most memory that the
     process has had, before (``base_bytes``) and now (``peak_bytes``).
 
-    The most so far is forgotten first if it is taken ``anew``, where the system can do that.
+    The most so far is forgotten first if it is taken ``anew``, where the system can do that. ``cpu_seconds`` include
+    those of processes that were started in the block and have ended, and ``peak_bytes`` what they had, where the system
+    tells it.
     """
     if anew:
         with suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    base, cpu, began = peak_bytes(), time.process_time(), time.perf_counter()
-    yield
-    found["seconds"] = time.perf_counter() - began
-    found["cpu_seconds"] = time.process_time() - cpu
+    with _children() as children:
+        base, cpu, began = peak_bytes(), _processor_seconds(), time.perf_counter()
+        yield
+        found["seconds"] = time.perf_counter() - began
+        found["cpu_seconds"] = _processor_seconds() - cpu
     found["base_bytes"] = base
     # Linux estimates its account of a process, so that a peak read later can be some pages less.
-    found["peak_bytes"] = max(base, peak_bytes())
+    found["peak_bytes"] = max(base, peak_bytes()) + sum(children.values())
+
+
+def _processor_seconds() -> float:
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+@contextmanager
+def _children() -> Iterator[dict[int, int]]:
+    """The most memory that each process has had which this one has started, by id."""
+    found: dict[int, int] = {}
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(_LOOK_SECONDS):
+            for listed in Path("/proc/self/task").glob("*/children"):
+                with suppress(OSError, ValueError):  # one ends just now
+                    found.update((int(pid), peak_bytes(int(pid))) for pid in listed.read_text().split())
+
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
+    try:
+        yield found
+    finally:
+        ended.set()
+        looking.join()
 
 
 def peak_bytes(pid: int | None = None) -> int:

@@ -188,7 +188,7 @@ def _lake_of_hours(scale: Scale) -> Data:
 
 
 def _lake_of_small(scale: Scale) -> Data:
-    people, days = {"full": (8, 14), "quick": (2, 5), "tiny": (1, 1)}[scale]
+    people, days = {"full": (8, 56), "quick": (2, 5), "tiny": (1, 1)}[scale]
     return replace(_small_files([f"small{number:03d}" for number in range(people)], scale, days), hashed=True)
 
 
