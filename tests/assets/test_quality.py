@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
-from labs import PARTICIPANTS, Lab, day_of_week, moment, rows, values
+from labs import PARTICIPANTS, Lab, before_the_week_ends, day_of_week, moment, rows, values
 
 from dagster_beiwe.automation.schedules import build_job_schedule, build_quality_job
 from dagster_beiwe.checks.quality import QUALITY_CHECKS
@@ -26,8 +26,15 @@ CODE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 DAY = day_of_week(1)
 
 
+@pytest.fixture(autouse=True)
+def clock() -> Iterator[None]:
+    """One file is dated some hours ahead, and has to be in a window that has begun."""
+    with before_the_week_ends(hours=4):
+        yield
+
+
 @pytest.fixture
-def world() -> World:
+def world(clock: None) -> World:
     """Somebody with whose data nothing is wrong, and one participant for each fault; sensors do as they are told."""
     people = [ParticipantPlan(id="anna0001"), ParticipantPlan(id="anna0002", os="IOS")]
     people += [ParticipantPlan(id=f"bert000{number}") for number in range(1, 10)]

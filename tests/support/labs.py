@@ -58,6 +58,12 @@ def later(*, hours: float) -> time_machine.travel:
     return time_machine.travel(datetime.now(timezone.utc) + timedelta(hours=hours))
 
 
+def before_the_week_ends(*, hours: float) -> time_machine.travel:
+    """The clock of this process, turned back on a Sunday evening: so many hours from now are in the same week."""
+    monday = datetime.fromisoformat(_NEXT_MONDAY).replace(tzinfo=timezone.utc)
+    return time_machine.travel(min(datetime.now(timezone.utc), monday - timedelta(hours=hours)))
+
+
 def day_of_week(week: int, day: int = 2) -> date:
     return START + timedelta(weeks=week, days=day)
 
