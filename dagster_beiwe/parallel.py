@@ -144,9 +144,11 @@ class Processes(Generic[_C]):
                         process = _Process(self._make)
                         self._alive.append(process)
                         self._idle.put(process)
-            except OSError:
-                self._idle_if_none_is_left()
-                raise _lost() from None
+            except BaseException as error:
+                self._idle_if_none_is_left()  # or the next task would wait forever
+                if isinstance(error, OSError):
+                    raise _lost() from None
+                raise
 
     def _idle_if_none_is_left(self) -> None:
         if not self._alive:
@@ -184,7 +186,8 @@ class _Process:
         raise error
 
     def kill(self) -> None:
-        self._process.kill()
+        with suppress(ValueError):  # it has ended already
+            self._process.kill()
 
     def end(self) -> None:
         with suppress(OSError):

@@ -132,6 +132,19 @@ def test_a_context_that_cannot_be_made_is_an_error_of_each_task() -> None:
                 processes.run(see, "never")
 
 
+def test_a_context_that_cannot_be_passed_on_hangs_nobody() -> None:
+    """Neither the first task nor the next one."""
+
+    def here() -> list[str]:
+        return []
+
+    with Processes(here, number=1) as processes:
+        with pytest.raises((AttributeError, pickle.PicklingError)):
+            processes.run(see, "never")
+        with pytest.raises(ProcessLostError):
+            processes.run(see, "never")
+
+
 def test_a_process_that_is_killed_is_said_to_be_lost(tmp_path: Path) -> None:
     """At once. What the other one has begun is completed, and so is what comes after; without any, nothing waits.
 
