@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
+from benchmarks.process import measured
 from dagster_beiwe.adoption.adoption import Adoption
 from dagster_beiwe.adoption.old_tree import OldTree
 from dagster_beiwe.client import BeiweClient
@@ -32,7 +33,10 @@ _PASSPHRASE = "a passphrase of the benchmark"
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """What an adoption took. ``cpu_seconds`` are of this process, ``archive_bytes`` of the server's archives."""
+    """What an adoption took. ``cpu_seconds`` are of this process and those that it starts.
+
+    ``archive_bytes`` are those of the server's archives.
+    """
 
     files: int
     adopted: int
@@ -82,16 +86,16 @@ def measure(folder: Path, *, participants: int, locked: bool, days: int = _DAYS)
     with SimulatedServer(world) as server:
         keys = Credentials(url=server.url, access_key=server.access_key, secret_key=server.secret_key)
         with BeiweClient(keys) as client:
-            began, cpu = time.perf_counter(), time.process_time()
-            windows = list(windows_between("weekly", start, _NOW))
-            adoption, files = take_over(client, lake, folder / "old", windows, passphrase=_PASSPHRASE)
-            taken = time.perf_counter() - began, time.process_time() - cpu
+            costs: dict[str, Any] = {}
+            with measured(costs):
+                windows = list(windows_between("weekly", start, _NOW))
+                adoption, files = take_over(client, lake, folder / "old", windows, passphrase=_PASSPHRASE)
         archives = [each.bytes_sent for each in server.requests if "get-data/" in each.route and each.form]
     return Taken(
         files=files,
         adopted=adoption.outcomes.adopted,
-        seconds=taken[0],
-        cpu_seconds=taken[1],
+        seconds=costs["seconds"],
+        cpu_seconds=costs["cpu_seconds"],
         requests=len(archives),
         archive_bytes=sum(archives),
     )
