@@ -17,7 +17,7 @@ def row_parts(length: int, *, at_once: int = ROWS_AT_ONCE) -> Iterator[slice]:
 
 
 def even_parts(items: Sequence[_T], sizes: Sequence[int], *, count: int) -> Iterator[list[_T]]:
-    """Consecutive items in at most ``count`` parts of about the same size: a small rest would take its time, too."""
+    """Consecutive items in at most ``count`` parts of about the same size."""
     ends = [*accumulate(max(1, size) for size in sizes)]
     for _, part in groupby(zip(ends, items, strict=True), key=lambda each: (each[0] * count - 1) // ends[-1]):
         yield [item for _, item in part]

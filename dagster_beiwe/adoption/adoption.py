@@ -126,8 +126,8 @@ class Adoption:
     def working(self, plan: AdoptionPlan, *, processes: bool = False) -> Processes[OldAndNew]:
         """What stores the files of a plan; use it as a context manager, for all participants.
 
-        If there is much to store in a local lake, ``processes`` lets one on each core do it, which is for programs only
-        whose main module can be imported.
+        With ``processes``, one on each core works if there is much to store in a local lake. The program's main module
+        must then be importable.
         """
         return processes_to_store(
             self.tree.folder,

@@ -79,8 +79,8 @@ def export(
 ) -> Result:
     """Write a selection, several raw files at a time. Files that an interrupted export has completed are kept.
 
-    If there are many small files to copy from a local lake, ``processes`` lets one on each core do it, which is for
-    programs only whose main module can be imported.
+    With ``processes``, one on each core works if there are many small files to copy from a local lake. The program's
+    main module must then be importable.
     """
     worth = processes and selection.form == "tree" and contents.size_bytes < contents.files * _QUICKLY_COPIED_BYTES
     number = processes_for(contents.files, contents.size_bytes) if worth else 0

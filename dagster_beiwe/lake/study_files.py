@@ -19,7 +19,7 @@ _PACKAGE: Final = __name__.partition(".")[0]
 class StudyFiles(NamedTuple):
     """The storage that holds files, and the keys that encrypt and decrypt them.
 
-    ``guarded`` is a folder that the lake has while anybody writes to it, if there is one.
+    ``guarded`` is a folder that exists while anybody writes to the lake; empty if there is none.
     """
 
     storage: Storage

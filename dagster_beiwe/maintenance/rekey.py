@@ -73,8 +73,8 @@ def rekey_study(
     """Copy a study's raw data, tables and snapshots into the lake ``target``, encrypted as that one encrypts.
 
     Files keep their ``compression`` unless another one is given, and stay plain if they were, unless ``encrypt_all``.
-    If there is much to copy on local disks, ``processes`` lets one on each core do it, which is for programs only whose
-    main module can be imported. ``progress`` counts windows. ``remembered`` are heads of its log that Dagster has seen.
+    With ``processes``, one on each core works if there is much to copy on local disks. The program's main module must
+    then be importable. ``progress`` counts windows. ``remembered`` are heads of its log that Dagster has seen.
     Raises ``IntegrityError`` for a study that differs from what was committed or seen, ``CommitConflictError`` while a
     run writes to it or if the new lake has commits of its own, ``WrongPassphraseError`` for either lake, and
     ``EncryptionError`` for files that can't be decrypted here.

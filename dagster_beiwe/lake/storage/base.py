@@ -143,7 +143,7 @@ class Storage(Store):
 
     @contextmanager
     def folder_by_folder(self) -> Iterator[None]:
-        """Meanwhile, this thread takes file after file, so that a disk's last folders stay open, which is faster.
+        """Keep the last folders of a disk open while this thread takes file after file, which is faster.
 
         Use it only where nobody else moves or removes folders.
         """
