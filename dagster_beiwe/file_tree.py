@@ -9,12 +9,14 @@ import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Generic, TypeVar
 
 from dagster_beiwe.private_files import (
     DurableFile,
+    hash_file,
     make_folder,
     open_file,
     open_folder,
@@ -26,6 +28,8 @@ from dagster_beiwe.private_files import (
 _T = TypeVar("_T")
 
 _KEPT_FOLDERS: Final = 16
+_HASHED_BYTES: Final = 256 * 1024
+"""At a time: they are still in the processor's cache when they are hashed."""
 
 
 class NotAFolderError(NotADirectoryError):
@@ -92,7 +96,18 @@ class FileTree:
             return read_file(name, limit_bytes=limit_bytes, folder=folder)
 
     def read_all(self, paths: Sequence[str], *, limit_bytes: int) -> Iterator[bytes | None]:
-        """Whole small files, None for a missing one; a folder of several in a row is opened once for them."""
+        """Whole small files, None for a missing one."""
+        return self._read_each(paths, partial(read_file, limit_bytes=limit_bytes))
+
+    def hash_all(self, paths: Sequence[str]) -> Iterator[tuple[int, str] | None]:
+        """Size and SHA-256 of files, None for a missing one."""
+        return self._read_each(paths, partial(hash_file, buffer=bytearray(_HASHED_BYTES)))
+
+    def _read_each(self, paths: Sequence[str], read: Callable[..., _T]) -> Iterator[_T | None]:
+        """What ``read`` returns for each file, None for a missing one.
+
+        A folder of several in a row is opened once for them.
+        """
         for above, group in groupby(paths, key=lambda path: path.rpartition("/")[0]):
             with ExitStack() as opened:
                 folder: int | None = None
@@ -101,11 +116,11 @@ class FileTree:
                         raise OutsideTreeError(path)
                     try:
                         folder = opened.enter_context(self.folder(above)) if folder is None else folder
-                        data = read_file(path.rpartition("/")[2], limit_bytes=limit_bytes, folder=folder)
+                        found = read(path.rpartition("/")[2], folder=folder)
                     except FileNotFoundError:
                         yield None
                     else:
-                        yield data
+                        yield found
 
     def create(self, path: str, *, durable: bool = True) -> BinaryIO:
         """A new file for writing, durable when it is closed. Raises ``FileExistsError`` if anything is there."""
@@ -145,6 +160,23 @@ class FileTree:
 
     def walk(self, path: str) -> Iterator[str]:
         """Paths of everything but folders below a folder, without following links. Of a file or link: its own path."""
+        for folder, names in self._walk(path):
+            yield from (f"{folder}/{name}" for name in names) if folder else names
+
+    def scan(self, path: str) -> Iterator[tuple[str, os.stat_result]]:
+        """What ``walk`` yields, with the status of each; what is removed meanwhile is left out."""
+        for above, names in self._walk(path):
+            below = f"{above}/" if above else ""
+            with suppress(FileNotFoundError, NotAFolderError), self.folder(above) as folder:
+                for name in names:
+                    try:
+                        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                    except FileNotFoundError:
+                        continue
+                    yield f"{below}{name}", status
+
+    def _walk(self, path: str) -> Iterator[tuple[str, list[str]]]:
+        """Each folder that ``walk`` comes to, and the names of what is no folder in it."""
         waiting = [path]
         while waiting:
             here = waiting.pop()
@@ -153,19 +185,11 @@ class FileTree:
             except FileNotFoundError:
                 continue
             except NotAFolderError:
-                yield here
+                above, _, name = here.rpartition("/")
+                yield above, [name]
                 continue
-            below = f"{here}/" if here else ""
-            yield from (f"{below}{name}" for name, is_folder in inside if not is_folder)
-            waiting += [f"{below}{name}" for name, is_folder in reversed(inside) if is_folder]
-
-    def scan(self, path: str) -> Iterator[tuple[str, os.stat_result]]:
-        """What ``walk`` yields, with the status of each; what is removed meanwhile is left out."""
-        for above, paths in groupby(self.walk(path), key=lambda each: each.rpartition("/")[0]):
-            with suppress(FileNotFoundError, NotAFolderError), self.folder(above) as folder:
-                for each in paths:
-                    with suppress(FileNotFoundError):
-                        yield each, os.stat(each.rpartition("/")[2], dir_fd=folder, follow_symlinks=False)
+            yield here, [name for name, is_folder in inside if not is_folder]
+            waiting += [f"{here}/{name}".lstrip("/") for name, is_folder in reversed(inside) if is_folder]
 
     def delete_folders(self, path: str) -> None:
         """Delete a folder and those below it. Raises ``OSError`` if a file is left."""

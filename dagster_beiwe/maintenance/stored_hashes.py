@@ -17,20 +17,17 @@ Wrong = Literal["file missing", "file changed", "file unreadable"]
 _CHUNK_BYTES: Final = 1024 * 1024
 _SMALL_BYTES: Final = 4 * _CHUNK_BYTES
 _BATCH_FILES: Final = 256
-_BATCH_BYTES: Final = 2 * _CHUNK_BYTES
-"""Still in the processor's cache when it is hashed."""
-_BATCH_BYTES_OF_REQUESTS: Final = 8 * _CHUNK_BYTES
-"""More where each file is a request, because an object store serves many at once."""
+_BATCH_BYTES: Final = 8 * _CHUNK_BYTES
+"""Of an object store, this is in memory."""
 
 
 class StoredHashes:
     """The hashes of the files that were read. ``files`` and ``size_bytes`` count them."""
 
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
+    def __init__(self, storage: Storage, *, threads: int = BUSY_THREADS) -> None:
+        self._storage, self._threads = storage, threads
         self._hashes: dict[str, str] = {}
         self._wrong: dict[str, Wrong] = {}
-        self._batch_bytes = _BATCH_BYTES if storage.locks else _BATCH_BYTES_OF_REQUESTS
         self.files = self.size_bytes = 0
 
     def clear(self) -> None:
@@ -41,11 +38,11 @@ class StoredHashes:
     def read_ahead(self, sizes: Mapping[str, int]) -> None:
         """Read the small files among these, several at a time. Those that fail are read again once asked for."""
         new = sorted((path, size) for path, size in sizes.items() if path not in self._hashes)  # by folder
-        batches = list(_batches(new, size_bytes=self._batch_bytes))
-        if len(batches) < 2:  # threads are worth it for many bytes only
+        batches = list(_batches(new))
+        if len(batches) < 2 or self._threads < 2:  # threads are worth it for many bytes only
             found = iter([self._hashed(batch) for batch in batches])
         else:
-            with ThreadPoolExecutor(min(len(batches), BUSY_THREADS), "beiwe-hash") as pool:
+            with ThreadPoolExecutor(min(len(batches), self._threads), "beiwe-hash") as pool:
                 found = pool.map(self._hashed, batches)
         for path, size_bytes, sha256 in chain.from_iterable(found):
             self._take(path, size_bytes, sha256)
@@ -53,14 +50,10 @@ class StoredHashes:
     def _hashed(self, paths: Sequence[str]) -> list[tuple[str, int, str]]:
         """Path, size and hash of those that could be read; none if reading one fails."""
         try:
-            contents = self._storage.read_all(paths)
+            hashes = self._storage.hash_all(paths)
         except (IntegrityError, LakeUnavailableError):
             return []
-        return [
-            (path, len(data), hashlib.sha256(data).hexdigest())
-            for path, data in zip(paths, contents, strict=True)
-            if data is not None
-        ]
+        return [(path, *found) for path, found in zip(paths, hashes, strict=True) if found]
 
     def wrong(self, path: str, size_bytes: int, sha256: str) -> Wrong | None:
         """What is wrong with a file that must have this size and hash; None if nothing is."""
@@ -93,14 +86,14 @@ class StoredHashes:
         self.size_bytes += size_bytes
 
 
-def _batches(sizes: Iterable[tuple[str, int]], *, size_bytes: int) -> Iterator[list[str]]:
+def _batches(sizes: Iterable[tuple[str, int]]) -> Iterator[list[str]]:
     """Paths of small files, in batches that fit into memory."""
     batch: list[str] = []
     total = 0
     for path, own_bytes in sizes:
         if own_bytes > _SMALL_BYTES:
             continue
-        if batch and (len(batch) == _BATCH_FILES or total + own_bytes > size_bytes):
+        if batch and (len(batch) == _BATCH_FILES or total + own_bytes > _BATCH_BYTES):
             yield batch
             batch, total = [], 0
         batch.append(path)

@@ -7,6 +7,7 @@ name once: nothing is ever replaced. Failures become ``LakeUnavailableError``, w
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, wait
@@ -185,6 +186,11 @@ class Storage(Store):
         with self.explained("read", path), self.open(path) as file:
             file.seek(start)
             return file.read(size_bytes)
+
+    def hash_all(self, paths: Sequence[str]) -> list[tuple[int, str] | None]:
+        """Size and SHA-256 of several files, which may have to be small; None for a missing one."""
+        contents = self.read_all(paths)
+        return [None if data is None else (len(data), hashlib.sha256(data).hexdigest()) for data in contents]
 
     @abstractmethod
     def create(self, path: str, *, otherwise: str | None = None) -> NewFile:

@@ -9,7 +9,7 @@ import stat
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 from dagster_beiwe.environment import BEIWE_LAKE
 from dagster_beiwe.errors import CommitConflictError, IntegrityError, LakeUnavailableError
@@ -25,6 +25,8 @@ from dagster_beiwe.lake.storage.base import (
     unavailable,
 )
 from dagster_beiwe.private_files import DurableFile, FileTooLargeError, NotRegularFileError, part_name
+
+_T = TypeVar("_T")
 
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 
@@ -55,14 +57,22 @@ class LocalStorage(Storage):
                 raise too_large(path, limit_bytes) from None
 
     def read_all(self, paths: Sequence[str]) -> list[bytes | None]:
-        contents = self._tree.read_all(paths, limit_bytes=LARGEST_DOCUMENT_BYTES)
-        found = []
-        for path in paths:
-            with self.explained("read", path):
-                try:
-                    found.append(next(contents))
-                except FileTooLargeError:
-                    raise too_large(path, LARGEST_DOCUMENT_BYTES) from None
+        return self._read_each(paths, self._tree.read_all(paths, limit_bytes=LARGEST_DOCUMENT_BYTES))
+
+    def hash_all(self, paths: Sequence[str]) -> list[tuple[int, str] | None]:
+        return self._read_each(paths, self._tree.hash_all(paths))
+
+    def _read_each(self, paths: Sequence[str], read: Iterator[_T]) -> list[_T]:
+        """What is read of each file; an error is explained by the file that was not."""
+        found: list[_T] = []
+        try:
+            for each in read:
+                found.append(each)  # noqa: PERF402 - it tells how far this came
+        except FileTooLargeError:
+            raise too_large(paths[len(found)], LARGEST_DOCUMENT_BYTES) from None
+        except (OSError, OutsideTreeError):
+            with self.explained("read", paths[len(found)]):
+                raise
         return found
 
     @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -181,6 +182,7 @@ def test_no_path_leads_out_of_the_lake(storage: Storage) -> None:
     for attempt in (
         storage.read,
         lambda path: storage.read_all(["a/file..csv", path]),
+        lambda path: storage.hash_all(["a/file..csv", path]),
         storage.open,
         storage.exists,
         storage.delete,
@@ -200,6 +202,21 @@ def test_a_document_is_not_read_beyond_its_limit(storage: Storage) -> None:
     assert storage.read("a/empty", limit_bytes=5) == b""
     with pytest.raises(IntegrityError, match="larger than 4 bytes"):
         storage.read("a/document", limit_bytes=4)
+
+
+def test_files_are_hashed_as_they_are_stored(storage: Storage) -> None:
+    """Empty ones, and those that are read in several parts; a missing one has no hash."""
+    contents = [bytes(range(256)) * kilobytes for kilobytes in (0, 1, 1024, 1025)]
+    for number, content in enumerate(contents):
+        storage.create_new(f"a/{number}", content)
+    hashes = [(len(content), hashlib.sha256(content).hexdigest()) for content in contents]
+    assert storage.hash_all(["a/0", "none/0", "a/1", "a/none", "a/2", "a/3"]) == [
+        hashes[0],
+        None,
+        hashes[1],
+        None,
+        *hashes[2:],
+    ]
 
 
 def test_a_new_file_is_whole_durable_and_the_only_one(storage: Storage) -> None:
