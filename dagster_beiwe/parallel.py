@@ -33,6 +33,7 @@ _WORTH_SECONDS: Final = 2.0
 """Shorter work is done before other processes have imported what they need."""
 
 _FILE_SECONDS: Final = 0.5e-3
+"""To store one."""
 _BYTE_SECONDS: Final = 1e-8
 
 _MOST_WANTED: Final = 256
@@ -43,12 +44,13 @@ _FROM_TERMINAL: Final = ("SIGINT", "SIGHUP")
 """What a terminal sends to all processes of a command. Windows lacks the last one."""
 
 
-def processes_for(files: int, size_bytes: int) -> int:
+def processes_for(files: int, size_bytes: int, *, file_seconds: float = _FILE_SECONDS) -> int:
     """How many processes are worth it for work on so many files and bytes; 0 for little work.
 
-    Raises ``ConfigurationError`` if ``BEIWE_PROCESSES`` is no number.
+    Each file takes ``file_seconds``, however small it is. Raises ``ConfigurationError`` if ``BEIWE_PROCESSES`` is no
+    number.
     """
-    if files * _FILE_SECONDS + size_bytes * _BYTE_SECONDS < _WORTH_SECONDS:
+    if files * file_seconds + size_bytes * _BYTE_SECONDS < _WORTH_SECONDS:
         return 0
     number = _wanted() or min(_MOST, cores())
     return number if number > 1 else 0
@@ -70,9 +72,9 @@ class Processes(Generic[_C]):
     """Processes that carry out tasks: functions of a context, which each process makes for itself, and of arguments.
 
     Use it as a context manager; ``run`` may be called from several threads, and each waits for its own task. They start
-    with the first task. If ``number`` is 0, there is no other process, and tasks are carried out by whoever asks for
-    them. What is passed goes through a pipe and nowhere else; it has to be picklable, and tasks and ``context``
-    importable.
+    with the first task, or before if told to. If ``number`` is 0, there is no other process, and tasks are carried out
+    by whoever asks for them. What is passed goes through a pipe and nowhere else; it has to be picklable, and tasks and
+    ``context`` importable.
 
     The processes end with the one that started them, however that ends. Ctrl-C does not reach them: they complete the
     tasks that have begun. If one is lost, the others go on.
@@ -101,8 +103,7 @@ class Processes(Generic[_C]):
                     process.end()
                     self._alive.remove(process)
         except BaseException:
-            for process in self._alive:
-                process.kill()
+            self.kill()
             raise
 
     @property
@@ -110,12 +111,18 @@ class Processes(Generic[_C]):
         """How many tasks are carried out at the same time."""
         return max(1, self.number)
 
+    def kill(self) -> None:
+        """End the processes now, whatever they are doing. Only for tasks that write nothing."""
+        with self._lock:  # or one that is being started would live on
+            for process in tuple(self._alive):
+                process.kill()
+
     def run(self, task: Callable[Concatenate[_C, _P], _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
         """What the task returns. Raises what the task raises, and ``ProcessLostError`` if its process was ended."""
         if not self.number:
             (own,) = self._own
             return task(own, *args, **kwargs)
-        self._start()
+        self.start()
         process = self._idle.get()
         if process is None:
             self._idle.put(None)
@@ -133,7 +140,8 @@ class Processes(Generic[_C]):
         self._idle.put(process)
         return cast("_R", result)
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Let them start now, while something else goes on: they import what they need before the first task."""
         with self._lock:
             if self._started:
                 return

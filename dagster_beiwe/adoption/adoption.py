@@ -158,6 +158,7 @@ class Adoption:
             processes=processes,
             on_file=on_file,
         )
+        processes.start()  # while the server is asked what it can do
         sync = StudySync(self.client, self.lake, streams=self.streams, run_id=RUN_ID, policy=self.policy, daily=daily)
         try:
             with closing(sync.run(cells, local=taking)) as reports:

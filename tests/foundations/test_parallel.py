@@ -174,6 +174,28 @@ def test_a_process_that_is_killed_is_said_to_be_lost(tmp_path: Path) -> None:
     assert {*active_children()} == {*before}
 
 
+def test_tasks_that_need_not_be_completed_can_be_given_up(tmp_path: Path) -> None:
+    """At once: those that have begun are lost, and so are those that come after."""
+    before = active_children()
+    with (
+        Processes[list[str]](list, number=2) as processes,
+        ThreadPoolExecutor(2) as pool,
+        Meeting(tmp_path) as first,
+        Meeting(tmp_path) as second,
+    ):
+        waiting = [begin_to_meet(processes, pool, each.begun, each.go_on) for each in (first, second)]
+        for each in (first, second):
+            each.process()
+        processes.kill()
+        for lost in waiting:
+            with pytest.raises(ProcessLostError):
+                lost.result()
+        with pytest.raises(ProcessLostError):
+            processes.run(see, "never")
+    assert all(each.process_has_ended() for each in (first, second))
+    assert {*active_children()} == {*before}
+
+
 def test_a_process_that_does_not_start_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that were started before it end, and do what they can until then."""
     before, start = active_children(), SpawnProcess.start
