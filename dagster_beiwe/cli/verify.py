@@ -140,7 +140,7 @@ def _verified(lake: StudyLake | TableFiles, **options: Any) -> Verification:
         progress("windows and tables") as shown,
         when_interrupted(lambda: f"{shown.reached().count} of the study were verified. Run the command again."),
     ):
-        return verify_study(lake, progress=shown, **options)
+        return verify_study(lake, progress=shown, processes=True, **options)
 
 
 def _content(lake: StudyLake, as_of: int | datetime | str | None) -> tuple[str, str] | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal, NamedTuple
 
 from dagster_beiwe.cells import CellKey
@@ -25,6 +25,7 @@ from dagster_beiwe.lake.manifest import stored_files
 from dagster_beiwe.lake.storage.base import Storage, StoredFile
 from dagster_beiwe.maintenance.stored_hashes import StoredHashes
 from dagster_beiwe.maintenance.unaccounted import files_at, still_there
+from dagster_beiwe.meanwhile import BUSY_THREADS
 from dagster_beiwe.progress import Progress
 
 FindingKind = Literal[
@@ -83,6 +84,12 @@ class Verification:
     def intact(self) -> bool:
         return not self.findings
 
+    def add(self, part: Verification) -> None:
+        """Add what was found in a part of the same state."""
+        for each in fields(part):
+            if each.name != "head":
+                setattr(self, each.name, getattr(self, each.name) + getattr(part, each.name))
+
     @property
     def partitions(self) -> list[str]:
         """Partition keys to repair and run again, sorted."""
@@ -103,6 +110,14 @@ class _Held(NamedTuple):
     newest: bool
 
 
+class Inspected(NamedTuple):
+    """What one process has inspected: the result, the tokens whose files it saw, and files of folders without one."""
+
+    result: Verification
+    tokens: set[str]
+    ownerless: list[Finding]
+
+
 class Inspection:
     """An inspection of a log in one state.
 
@@ -115,17 +130,19 @@ class Inspection:
         catalog: Catalog,
         storage: Storage,
         state: State,
-        result: Verification,
+        result: Verification | None = None,
         *,
         read: Callable[[str], bool],
         past: bool = False,
+        threads: int = BUSY_THREADS,
         progress: Progress | None = None,
     ) -> None:
-        self._catalog, self._storage, self._state, self._result = catalog, storage, state, result
+        self._catalog, self._storage, self._state = catalog, storage, state
+        self._result = Verification() if result is None else result
         self._read, self._past, self._progress = read, past, progress or Progress()
-        self._hashes = StoredHashes(storage)
+        self._threads, self._hashes = threads, StoredHashes(storage, threads=threads)
         self._read_before = 0
-        """Bytes that were read before the current window or table."""
+        """Bytes of the current folder that were read before the current window or table."""
         self._found: set[str] = set()
         """Tokens whose files were inspected."""
         self._manifests: dict[str, bytes | None] = {}
@@ -137,6 +154,17 @@ class Inspection:
         home = self._catalog.layout.home(Subject(name))
         held = self._place({file.path: file for file in files_at(self._storage, home.folder)}, name)
         self._result.participants += held or not self._past
+
+    def inspected(self) -> Inspected:
+        """What was inspected so far."""
+        return Inspected(self._result, self._found, self._ownerless)
+
+    def add(self, part: Inspected) -> None:
+        """Add what another process has inspected of the same state."""
+        self._result.add(part.result)
+        self._found |= part.tokens
+        self._ownerless += part.ownerless
+        self._progress.advance(part.result.windows, part.result.bytes_checked)
 
     def tables(self) -> None:
         """Inspect all tables of the log."""
@@ -186,7 +214,7 @@ class Inspection:
 
     def _place(self, files: Mapping[str, StoredFile], name: str) -> bool:
         """Inspect the files of one subject, of a participant by name. Returns whether the state has a version of it."""
-        self._hashes.clear()
+        self._hashes = StoredHashes(self._storage, threads=self._threads)
         findings, listed, tokens = self._owners(files, name)
         for token, subject in tokens.items():
             section, home = self._state.section(subject.asset), self._catalog.layout.home(subject)
@@ -212,7 +240,8 @@ class Inspection:
                 sure = tokens or not files[path].is_regular
                 findings = self._result.findings if sure else self._ownerless
                 findings.append(self._finding("file unaccounted for", path, name))
-        self._result.files_checked, self._result.bytes_checked = self._hashes.files, self._hashes.size_bytes
+        self._result.files_checked += self._hashes.files
+        self._result.bytes_checked += self._hashes.size_bytes
         return any(token in self._state.section(subject.asset) for token, subject in tokens.items())
 
     def _owners(self, files: Mapping[str, StoredFile], name: str) -> tuple[list[Finding], set[str], dict[str, Subject]]:

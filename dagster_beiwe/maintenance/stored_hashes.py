@@ -30,11 +30,6 @@ class StoredHashes:
         self._wrong: dict[str, Wrong] = {}
         self.files = self.size_bytes = 0
 
-    def clear(self) -> None:
-        """Forget the hashes, but keep the counts."""
-        self._hashes.clear()
-        self._wrong.clear()
-
     def read_ahead(self, sizes: Mapping[str, int]) -> None:
         """Read the small files among these, several at a time. Those that fail are read again once asked for."""
         new = sorted((path, size) for path, size in sizes.items() if path not in self._hashes)  # by folder

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from contextlib import closing
 from dataclasses import replace
+from typing import Final
 
 from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.ids import is_participant_id
@@ -12,6 +14,7 @@ from dagster_beiwe.lake.catalog.opening import Opening, Seen
 from dagster_beiwe.lake.catalog.state import State
 from dagster_beiwe.lake.layout import LogLayout, Subject
 from dagster_beiwe.lake.study import StudyLake, When
+from dagster_beiwe.maintenance.inspecting import Inspectors, inspected, inspectors
 from dagster_beiwe.maintenance.inspection import Finding, FindingKind, Inspection, Verification
 from dagster_beiwe.maintenance.sampling import sample_of_today
 from dagster_beiwe.maintenance.unaccounted import unaccounted_files
@@ -19,6 +22,9 @@ from dagster_beiwe.progress import Progress
 from dagster_beiwe.tables.files import TableFiles
 
 __all__ = ["Finding", "FindingKind", "Verification", "verify_study"]
+
+_MANIFEST_BYTES: Final = 125
+"""About what a file takes in a stored manifest: most of it are hashes."""
 
 
 def verify_study(
@@ -29,13 +35,15 @@ def verify_study(
     as_of: When | None = None,
     remembered: Iterable[Seen] = (),
     progress: Progress | None = None,
+    processes: bool = False,
 ) -> Verification:
     """Check a study with its tables, or the tables of no study: the log, everything that it names, and other files.
 
     ``participants`` restricts the check to their data. ``share`` is the part of the files that is read, between 0 and
     1: each day a different sample, so that a small share covers everything over time. Other files are checked by their
     size. With 1, every record of the log is read from its own file, too. ``as_of`` checks a past state. ``remembered``
-    are heads that Dagster, for instance, has seen. ``progress`` counts windows and tables.
+    are heads that Dagster, for instance, has seen. ``progress`` counts windows and tables. With ``processes``, one on
+    each core works if a local lake has very many files. The program's main module must then be importable.
 
     A damaged log is the only finding of its study. Raises ``WrongPassphraseError`` and ``PastStateError``.
     """
@@ -56,18 +64,15 @@ def verify_study(
             result.withdrawn = tuple(sorted(state.withdrawn.values()))
         elif not participants:
             result.findings += _copies(catalog, newest)
+        past = as_of is not None
         inspection = Inspection(
-            catalog,
-            log.storage,
-            state,
-            result,
-            read=sample_of_today(share),
-            past=as_of is not None,
-            progress=progress,
+            catalog, log.storage, state, result, read=sample_of_today(share), past=past, progress=progress
         )
+        windows, files = _held(catalog, state, participants)
         if progress is not None:
-            progress.expect(_held(catalog, state, participants))
-        _inspect_all(inspection, log, participants)
+            progress.expect(windows)
+        others = inspectors(log, state, participants, files=files, share=share, past=past) if processes else None
+        _inspect_all(inspection, log, participants, others)
     if not participants and as_of is None:
         result.findings += _unaccounted(log, catalog)
     return result
@@ -96,21 +101,36 @@ def _unaccounted(log: Opening, catalog: Catalog | None) -> list[Finding]:
     return [Finding(kind="file unaccounted for", path=path) for path in paths]
 
 
-def _inspect_all(inspection: Inspection, log: Opening, participants: Collection[str]) -> None:
-    for name in log.storage.list(log.folder):
-        if is_participant_id(name) and (not participants or name in participants):
+def _inspect_all(
+    inspection: Inspection, log: Opening, participants: Collection[str], others: Inspectors | None = None
+) -> None:
+    """Inspect everybody and everything, or some participants. If there are ``others``, they share the participants."""
+    names = [
+        name
+        for name in log.storage.list(log.folder)
+        if is_participant_id(name) and (not participants or name in participants)
+    ]
+    if others is None:
+        for name in names:
             inspection.participant(name)
+    else:
+        with closing(inspected(others, names)) as parts:
+            for part in parts:
+                inspection.add(part)
     if not participants:
         inspection.tables()
     inspection.missing(participants=participants)
 
 
-def _held(catalog: Catalog, state: State, participants: Collection[str]) -> int:
-    """How many windows and tables a state has: of everybody, or the windows of ``participants``."""
-    if not participants:
-        return sum(len(section.windows(token)) for section in map(state.section, state.sections) for token in section)
-    tokens = (catalog.identities.token(Subject(name), state) for name in participants)
-    return sum(len(state.section().windows(token)) for token in tokens if token)
+def _held(catalog: Catalog, state: State, participants: Collection[str]) -> tuple[int, int]:
+    """How many windows and tables a state has, and about how many files: of everybody, or of ``participants``."""
+    if participants:
+        section, names = state.section(), map(Subject, participants)
+        held = [section.windows(token) for name in names if (token := catalog.identities.token(name, state))]
+    else:
+        held = [section.windows(token) for section in map(state.section, state.sections) for token in section]
+    manifests = sum(versions[-1].size_bytes for windows in held for versions in windows.values())
+    return sum(map(len, held)), manifests // _MANIFEST_BYTES
 
 
 def _replayed(catalog: Catalog, *, whole: bool) -> State:

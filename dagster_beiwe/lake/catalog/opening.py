@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Sequence
 from copy import copy
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 from dagster_beiwe.environment import BEIWE_LAKE
@@ -15,6 +17,7 @@ from dagster_beiwe.lake.catalog.past import accept_restored
 from dagster_beiwe.lake.catalog.records import Former, Head
 from dagster_beiwe.lake.catalog.state import State
 from dagster_beiwe.lake.storage.base import Storage
+from dagster_beiwe.lake.storage.local import LocalStorage
 
 NOTHING = State()
 """The state of a log that was never begun."""
@@ -27,6 +30,18 @@ class Seen(NamedTuple):
     number: int
     digest: str
     lineage: str
+
+
+@dataclass(frozen=True)
+class LogElsewhere:
+    """How another process opens a log, to read it. It goes through a pipe and nowhere else."""
+
+    root: Path
+    folder: str
+    passphrase: str | None = field(repr=False)
+
+    def opened(self) -> Opening:
+        return Opening(LocalStorage(self.root), self.folder, self.passphrase)
 
 
 class Opening:
@@ -99,6 +114,11 @@ class Opening:
     def reopened(self) -> Opening:
         """The same log, to be read anew, as another process would."""
         return Opening(self.storage, self.folder, self._passphrase, witness=self._witness)
+
+    def elsewhere(self) -> LogElsewhere | None:
+        """How another process opens this log; None for an object store, which takes its time."""
+        storage = self.storage
+        return LogElsewhere(storage.root, self.folder, self._passphrase) if type(storage) is LocalStorage else None
 
     def seen(self) -> Seen | None:
         """The newest head that this process has seen, to be remembered elsewhere; None if there is no log."""
