@@ -50,7 +50,8 @@ def _diagnoses(wanted: str | None) -> Iterator[Diagnosis]:
         text = f"Server      {credentials.url}: the keys are accepted."
         yield Diagnosis(subject="server", text=text, facts={"url": credentials.url})
         missing = list(client.capabilities().missing)
-        text = f"Endpoints   {'missing: ' + ', '.join(missing) if missing else 'all available'}"
+        lacking = f"without {', '.join(missing)}, as older servers are; nothing to do"
+        text = f"Endpoints   {lacking if missing else 'all available'}"
         yield Diagnosis(subject="endpoints", text=text, facts={"missing": missing})
         studies = client.studies()
         if wanted is not None:

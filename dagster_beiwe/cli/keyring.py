@@ -12,6 +12,7 @@ import click
 
 from dagster_beiwe.cli.command import Group
 from dagster_beiwe.cli.context import ask_twice, can_ask, read_input
+from dagster_beiwe.cli.messages import say
 from dagster_beiwe.cli.options import json_option
 from dagster_beiwe.cli.output import print_json
 from dagster_beiwe.credentials import (
@@ -23,6 +24,7 @@ from dagster_beiwe.credentials import (
 )
 from dagster_beiwe.environment import BEIWE_KEYRING_FILE, NRG_KEYRING_PASS
 from dagster_beiwe.errors import ConfigurationError, KeyringSectionError
+from dagster_beiwe.ids import is_study_id
 from dagster_beiwe.opening import user_path
 from dagster_beiwe.text import as_typed, one_line
 
@@ -88,7 +90,7 @@ def _set(*, section: str, file: Path) -> int:
 @click.argument("study")
 @_file_option
 def _passphrase(*, section: str, study: str, file: Path) -> int:
-    """Set the passphrase of STUDY, named exactly as on the server, in SECTION.
+    """Set the passphrase of STUDY, its id or its exact name on the server, in SECTION.
 
     The command asks for the passphrase, or reads it from standard input.
     """
@@ -106,6 +108,13 @@ def _passphrase(*, section: str, study: str, file: Path) -> int:
         f"The passphrase of {study!r} was written to {as_typed(str(file))}. Data encrypted with another passphrase "
         "stays as it is."
     )
+    ids = sorted(each for each in credentials.secrets if is_study_id(each))
+    if ids and study not in ids:
+        say(
+            "note",
+            f"A passphrase under a study's id comes before one under its name, and {section!r} has some under ids: "
+            f"{', '.join(ids)}. If one of these is the study, set the passphrase under that id.",
+        )
     return 0
 
 

@@ -11,6 +11,7 @@ from dagster_beiwe.client.studies import find_study
 from dagster_beiwe.definitions import build_beiwe_definitions
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.resource import BeiweResource
+from dagster_beiwe.runs.beta import beta_features
 from dagster_beiwe.runs.dagster_private import LazyDefinitions
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.text import one_line
@@ -26,7 +27,8 @@ def project_definitions(module: str | None) -> dg.Definitions:
     if "" not in sys.path:
         sys.path.insert(0, "")  # the project is in the current folder, as for Dagster's own commands
     try:
-        loaded = importlib.import_module(module)
+        with beta_features():
+            loaded = importlib.import_module(module)
     except ImportError as error:
         raise ConfigurationError(
             f"The module {module[:80]!r} cannot be imported: {one_line(str(error))}. Nothing was done. Name the module "
@@ -48,7 +50,9 @@ def configured_study(definitions: dg.Definitions, wanted: str | None) -> tuple[S
     ``ConfigurationError``.
     """
     specs: dict[str, tuple[Study, dg.AssetSpec]] = {}
-    for spec in definitions.resolve_all_asset_specs():
+    with beta_features():
+        found = definitions.resolve_all_asset_specs()
+    for spec in found:
         study = Study.from_metadata(spec.metadata)
         if study is not None and spec.key == study.asset_key("raw_data"):
             specs[study.id] = study, spec

@@ -52,6 +52,20 @@ def test_null_secrets_are_none(ring: Path, monkeypatch: pytest.MonkeyPatch, caps
     }
 
 
+def test_a_name_beside_ids_may_have_no_effect(
+    ring: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An id comes before a name, and only the server knows whether they are of the same study."""
+    study_id = "5873fe38644ad7557b168e43"
+    put(ring, {"lab": {**GOOD, "SECRETS": {study_id: "lock"}}})
+    for name, said in (("Sleep", f"under ids: {study_id}"), (study_id, "")):
+        say("another lock\n", monkeypatch)
+        assert main(["keyring", "passphrase", "lab", name]) == 0
+        printed = capsys.readouterr().err
+        assert (said in printed) if said else not printed
+    assert {*read_keyring(ring, passphrase=PASSPHRASE)["lab"]["SECRETS"].values()} == {"another lock"}
+
+
 def test_a_section_that_cannot_be_used_does_not_block_another(
     ring: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
