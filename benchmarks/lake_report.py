@@ -41,8 +41,8 @@ def maintenance_facts(costs: Results) -> str:
         "limit's time divided by ours. It can be above 1, because ours uses several processes where Python would keep "
         "threads waiting for each other. *Processor* is the same ratio of processor seconds, and *grown by* includes "
         "all that these processes have in memory. "
-        f"Data: {sizes}. {maintenance.NAMES['full']} such lakes are verified as one: each participant is in it under "
-        f"as many names, whose files are the same ones on the disk. {_measured(costs)}"
+        f"Data: {sizes}. `verify` gets {maintenance.NAMES['full']} of these lakes as one: each participant under as "
+        f"many names, of the same files on the disk. {_measured(costs)}"
     )
 
 
