@@ -26,11 +26,11 @@ def begin(work: Callable[[], _T]) -> Future[_T]:
 
 
 def read_ahead(
-    items: Iterable[_T], read: Callable[[_T], _R], *, most: int = _AHEAD, give_up: Callable[[], object] | None = None
+    items: Iterable[_T], read: Callable[[_T], _R], *, most: int = _AHEAD, stopped: threading.Event | None = None
 ) -> Generator[tuple[_T, _R], None, None]:
     """Items with what ``read`` returns for them, in order. At most so many are read that were not asked for yet.
 
-    If it ends early, what is being read ends first. ``give_up`` is called before, for a ``read`` that takes long.
+    If it ends early, what is being read ends first. ``stopped`` is set then, for a ``read`` that takes long.
     """
     waiting: deque[tuple[_T, Future[_R]]] = deque()
     with ThreadPoolExecutor(most, thread_name_prefix="beiwe-read") as pool:
@@ -44,8 +44,8 @@ def read_ahead(
                 first, content = waiting.popleft()
                 yield first, content.result()
         except BaseException:
-            if give_up:
-                give_up()
+            if stopped:
+                stopped.set()
             for _, content in waiting:
                 content.cancel()
             raise

@@ -10,6 +10,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from multiprocessing import resource_tracker
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
@@ -33,7 +34,7 @@ _WORTH_SECONDS: Final = 2.0
 """Shorter work is done before other processes have imported what they need."""
 
 _FILE_SECONDS: Final = 0.5e-3
-"""To store one."""
+"""To store one file."""
 _BYTE_SECONDS: Final = 1e-8
 
 _MOST_WANTED: Final = 256
@@ -47,8 +48,8 @@ _FROM_TERMINAL: Final = ("SIGINT", "SIGHUP")
 def processes_for(files: int, size_bytes: int, *, file_seconds: float = _FILE_SECONDS) -> int:
     """How many processes are worth it for work on so many files and bytes; 0 for little work.
 
-    Each file takes ``file_seconds``, however small it is. Raises ``ConfigurationError`` if ``BEIWE_PROCESSES`` is no
-    number.
+    Each file takes ``file_seconds``, however small it is: by default, what storing one takes. Raises
+    ``ConfigurationError`` if ``BEIWE_PROCESSES`` is no number.
     """
     if files * file_seconds + size_bytes * _BYTE_SECONDS < _WORTH_SECONDS:
         return 0
@@ -112,8 +113,11 @@ class Processes(Generic[_C]):
         return max(1, self.number)
 
     def kill(self) -> None:
-        """End the processes now, whatever they are doing. Only for tasks that write nothing."""
+        """End the processes now, whatever they are doing, and start none. Only for tasks that write nothing."""
         with self._lock:  # or one that is being started would live on
+            if not self._started:
+                self._started = True
+                self._idle.put(None)
             for process in tuple(self._alive):
                 process.kill()
 
@@ -143,13 +147,14 @@ class Processes(Generic[_C]):
     def start(self) -> None:
         """Let them start now, while something else goes on: they import what they need before the first task."""
         with self._lock:
-            if self._started:
+            if self._started or not self.number:
                 return
             self._started = True
             try:
+                context = pickle.dumps(self._make)
                 with _out_of_reach():
                     for _ in range(self.number):
-                        process = _Process(self._make)
+                        process = _Process(context, _function_of(self._make))
                         self._alive.append(process)
                         self._idle.put(process)
             except BaseException as error:
@@ -169,17 +174,21 @@ class _Process:
     Not one of a ``ProcessPoolExecutor``: Python 3.10 hangs if one of those is killed while long arguments wait.
     """
 
-    def __init__(self, make: Callable[[], Any]) -> None:
+    def __init__(self, context: bytes, needed: Callable[..., Any]) -> None:
+        """``needed`` is a function whose module the process imports at once. The ``context`` comes with the first task:
+        starting would wait until the process has read it, for good if it ends before."""
         spawn = multiprocessing.get_context("spawn")
         self._pipe, other_end = spawn.Pipe()
+        self._to_send = [context]
         with other_end:
-            self._process = spawn.Process(target=_serve, args=(other_end, make), name="beiwe-process", daemon=True)
+            self._process = spawn.Process(target=_serve, args=(other_end, needed), name="beiwe-process", daemon=True)
             self._process.start()
 
     def carry_out(self, task: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        order = pickle.dumps((task, args, kwargs))
+        self._to_send.append(pickle.dumps((task, args, kwargs)))
         try:
-            self._pipe.send_bytes(order)
+            while self._to_send:
+                self._pipe.send_bytes(self._to_send.pop(0))
             answer = self._pipe.recv_bytes()
         except (EOFError, OSError):
             raise _lost() from None
@@ -207,9 +216,9 @@ class _Process:
 
 def _lost() -> ProcessLostError:
     return ProcessLostError(
-        "A process that helped this one was ended from outside, or could not start. What it had not completed is not "
-        f"done. If the system's log says that memory ran out, set {BEIWE_PROCESSES} to a smaller number, 1 for none. "
-        "Then run the command again."
+        "A process that helped this one was ended from outside, or could not start. What it was working on is lost; "
+        f"what was complete stays. If the system's log says that memory ran out, set {BEIWE_PROCESSES} to a smaller "
+        "number; 1 keeps the work in one process. Then run the command again."
     )
 
 
@@ -231,22 +240,27 @@ def _from_terminal() -> list[int]:
     return [number for name in _FROM_TERMINAL if (number := getattr(signal, name, None)) is not None]
 
 
-def _serve(pipe: Connection, make: Callable[[], Any]) -> None:
+def _function_of(make: Callable[[], Any]) -> Callable[..., Any]:
+    return make.func if isinstance(make, partial) else make
+
+
+def _serve(pipe: Connection, needed: Callable[..., Any]) -> None:  # noqa: ARG001 - to read it, its module is imported
     """What a process does: it answers each order with a result or an error, until there are no more."""
     for number in _from_terminal():
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, name="beiwe-parent", daemon=True).start()
     context: list[Any] = []
     with suppress(EOFError, OSError):  # nobody asks any more, or waits for the answer
-        while order := pipe.recv_bytes():
+        make = pipe.recv_bytes()
+        while order := make and pipe.recv_bytes():
             pipe.send_bytes(_answer(order, context, make))
 
 
-def _answer(order: bytes, context: list[Any], make: Callable[[], Any]) -> bytes:
+def _answer(order: bytes, context: list[Any], make: bytes) -> bytes:
     try:
         task, args, kwargs = pickle.loads(order)  # noqa: S301 - of the process that started this one
         if not context:
-            context.append(make())
+            context.append(pickle.loads(make)())  # noqa: S301 - of the same
         return pickle.dumps((task(*context, *args, **kwargs), None, ""))
     except BaseException as error:  # noqa: BLE001  # raised where somebody waits for the result
         return pickle.dumps((None, _crossing(error), traceback.format_exc()))

@@ -158,9 +158,9 @@ class Adoption:
             processes=processes,
             on_file=on_file,
         )
-        processes.start()  # while the server is asked what it can do
         sync = StudySync(self.client, self.lake, streams=self.streams, run_id=RUN_ID, policy=self.policy, daily=daily)
         try:
+            processes.start()  # while the server is asked what it can do
             with closing(sync.run(cells, local=taking)) as reports:
                 yield from reports
         finally:

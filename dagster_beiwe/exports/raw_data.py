@@ -107,7 +107,7 @@ class _Export:
     def write(self, participants: Iterable[str]) -> Result:
         threads = 1 if self._selection.form in TABLE_FORMS else max(BUSY_THREADS, self._copiers.number)
         jobs = chain.from_iterable(map(self._jobs, participants))
-        with closing(read_ahead(jobs, self._carry_out, most=threads, give_up=self._stopped.set)) as written:
+        with closing(read_ahead(jobs, self._carry_out, most=threads, stopped=self._stopped)) as written:
             for (view, _), done in written:
                 for output, outcome in done:
                     self._take(view, output, outcome)

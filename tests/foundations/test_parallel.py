@@ -12,7 +12,8 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing import active_children
+from functools import partial
+from multiprocessing import active_children, resource_tracker, util
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,10 @@ def raise_here(context: list[str], name: str) -> None:
 
 def fail(context: list[str], error: BaseException) -> None:
     raise error
+
+
+def as_list(data: bytes) -> list[str]:
+    return [data.decode()]
 
 
 def cannot_open() -> list[str]:
@@ -194,6 +199,43 @@ def test_tasks_that_need_not_be_completed_can_be_given_up(tmp_path: Path) -> Non
             processes.run(see, "never")
     assert all(each.process_has_ended() for each in (first, second))
     assert {*active_children()} == {*before}
+
+
+def test_what_was_given_up_before_is_not_begun() -> None:
+    """An interrupt may come before the first task."""
+    before = active_children()
+    with Processes[list[str]](list, number=2) as processes:
+        processes.kill()
+        with pytest.raises(ProcessLostError):
+            processes.run(see, "never")
+        assert {*active_children()} == {*before}
+
+
+def test_a_process_that_is_killed_as_it_starts_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for it to read a context that is longer than a pipe holds."""
+    before, spawn = active_children(), util.spawnv_passfds
+    resource_tracker.ensure_running()
+
+    def kill(path: bytes, arguments: list[bytes], descriptors: list[int]) -> int:
+        pid = spawn(path, arguments, descriptors)
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    monkeypatch.setattr(util, "spawnv_passfds", kill)
+    with Processes(partial(as_list, LONG), number=2) as processes:
+        processes.start()
+        for _ in range(2):
+            with pytest.raises(ProcessLostError):
+                processes.run(see, "never")
+    assert {*active_children()} == {*before}
+
+
+def test_for_no_process_nothing_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even what Python starts beside them."""
+    monkeypatch.delattr(resource_tracker, "ensure_running")
+    with Processes[list[str]](list, number=0) as nobody:
+        nobody.start()
+        assert nobody.run(see, "here").process == os.getpid()
 
 
 def test_a_process_that_does_not_start_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:

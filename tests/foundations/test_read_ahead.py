@@ -19,11 +19,11 @@ def test_what_takes_long_is_told_that_it_ended_early() -> None:
         return stopped.wait(60)
 
     with pytest.raises(PermissionError):
-        list(read_ahead([0, 1], read, give_up=stopped.set))
+        list(read_ahead([0, 1], read, stopped=stopped))
     assert stopped.is_set()
 
 
 def test_nothing_is_stopped_if_everything_was_read() -> None:
     stopped = threading.Event()
-    assert list(read_ahead("abc", str.upper, give_up=stopped.set)) == [("a", "A"), ("b", "B"), ("c", "C")]
+    assert list(read_ahead("abc", str.upper, stopped=stopped)) == [("a", "A"), ("b", "B"), ("c", "C")]
     assert not stopped.is_set()
