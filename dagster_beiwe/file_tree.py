@@ -166,6 +166,8 @@ class FileTree:
     def scan(self, path: str) -> Iterator[tuple[str, os.stat_result]]:
         """What ``walk`` yields, with the status of each; what is removed meanwhile is left out."""
         for above, names in self._walk(path):
+            if not names:
+                continue
             below = f"{above}/" if above else ""
             with suppress(FileNotFoundError, NotAFolderError), self.folder(above) as folder:
                 for name in names:

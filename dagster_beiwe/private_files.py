@@ -15,7 +15,8 @@ import hashlib
 import io
 import os
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -107,11 +108,8 @@ def open_new_folder(name: str, *, follow: bool = False, folder: int) -> int:
     except FileExistsError:  # or a link that leads nowhere
         return open_folder(name, follow=follow, folder=folder)
     made = open_folder(name, follow=follow, folder=folder)
-    try:
+    with _closed_if_that_fails(made):
         os.fchmod(made, FOLDER_MODE)  # the umask may have narrowed the mode; some mounts ignore both
-    except BaseException:
-        os.close(made)
-        raise
     return made
 
 
@@ -134,8 +132,10 @@ def read_file(path: _AnyPath, *, limit_bytes: int, follow: bool = False, folder:
 
 
 def hash_file(path: _AnyPath, *, buffer: bytearray, folder: int | None = None) -> tuple[int, str]:
-    """Size and SHA-256 of a file, as ``open_file`` opens it, or by its name in an open folder. The buffer is for its
-    bytes: who hashes many files gives the same one, which is faster than memory that is new each time."""
+    """Size and SHA-256 of a file, as ``open_file`` opens it, or by its name in an open folder.
+
+    Pass the same buffer for many files: new memory is slower.
+    """
     descriptor, size_bytes = _descriptor(path, folder=folder, follow=False)
     found, count, view = hashlib.sha256(), 0, memoryview(buffer)
     try:
@@ -225,15 +225,21 @@ def _descriptor(path: _AnyPath, *, folder: int | None, follow: bool) -> tuple[in
         raise
     except ValueError:  # a NUL, which no name contains
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from None
-    try:
+    with _closed_if_that_fails(descriptor):
         status = os.fstat(descriptor)
-    except BaseException:
-        os.close(descriptor)
-        raise
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
         raise NotRegularFileError(_KINDS.get(stat.S_IFMT(status.st_mode), "something else"), path)
     return descriptor, status.st_size
+
+
+@contextmanager
+def _closed_if_that_fails(descriptor: int) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        os.close(descriptor)
+        raise
 
 
 def _kind(path: _AnyPath, folder: int | None) -> str:

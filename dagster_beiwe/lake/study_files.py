@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dagster_beiwe.encryption import CIPHERS, CipherKeys, KeyRing
 from dagster_beiwe.lake.storage.base import Storage
-from dagster_beiwe.lake.storage.local import LocalStorage
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -34,7 +33,7 @@ class FilesElsewhere:
     Without a ``cipher``, nothing is encrypted.
     """
 
-    root: Path
+    storage: Callable[[], Storage]
     guarded: str
     cipher: str | None
     cipher_keys: CipherKeys
@@ -44,18 +43,18 @@ class FilesElsewhere:
     def of(cls, files: StudyFiles) -> Self | None:
         """How to open these files; None if another process can't open them, or would not help.
 
-        It would not help with an object store, which takes its time. It knows neither a storage nor a cipher that the
-        caller has brought along.
+        It knows neither a storage nor a cipher that the caller has brought along.
         """
         storage, ring, guarded = files
         own = ring.cipher
         keys = CipherKeys() if own is None else own.keys
         kinds = [*CIPHERS.values(), *([] if own is None else [type(own)])]
         known = all(kind.__module__.partition(".")[0] == _PACKAGE for kind in kinds)
-        if type(storage) is not LocalStorage or keys is None or not known:
+        there = storage.elsewhere([guarded] if guarded else ())
+        if there is None or keys is None or not known:
             return None
         return cls(
-            root=storage.root,
+            storage=there,
             guarded=guarded,
             cipher=None if own is None else own.name,
             cipher_keys=keys,
@@ -65,5 +64,4 @@ class FilesElsewhere:
     def opened(self) -> StudyFiles:
         """The files, in the process that this was passed to."""
         cipher = None if self.cipher is None else CIPHERS[self.cipher].from_keys(self.cipher_keys)
-        storage = LocalStorage(self.root, guarded=[self.guarded] if self.guarded else ())
-        return StudyFiles(storage, KeyRing(cipher, self.keys), self.guarded)
+        return StudyFiles(self.storage(), KeyRing(cipher, self.keys), self.guarded)

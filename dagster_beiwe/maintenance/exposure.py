@@ -17,7 +17,7 @@ from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.lake.layout import TABLES, is_document, participant_and_stream
 from dagster_beiwe.lake.storage.local import LocalStorage
 from dagster_beiwe.lake.study import StudyLake
-from dagster_beiwe.maintenance.sampling import sample_of_today
+from dagster_beiwe.maintenance.sampling import Sample
 from dagster_beiwe.private_files import OTHERS
 from dagster_beiwe.tables.stored import is_encrypted_parquet
 
@@ -70,7 +70,7 @@ class Protection:
 
 def find_exposures(lake: StudyLake, *, share: float = 1.0) -> Protection:
     """Look at all permissions, and at every stored file of a study and its tables, or daily at a ``share`` of them."""
-    result, is_chosen = Protection(), sample_of_today(share)
+    result, is_chosen = Protection(), Sample.of_today(share).has
     windows: dict[str, dict[str, str]] = {}
     for path in (file.path for file in lake.storage.scan(lake.study_id)):
         below = path.removeprefix(f"{lake.study_id}/")

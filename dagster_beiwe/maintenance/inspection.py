@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from dagster_beiwe.cells import CellKey
@@ -36,6 +36,8 @@ FindingKind = Literal[
 
 _HIDES_FILES = ("manifest missing", "manifest changed", "table changed", "past version damaged")
 """Findings that may leave unknown which files a version names."""
+
+_NUMBERS = ("participants", "windows", "tables", "files", "size_bytes", "files_checked", "bytes_checked")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,10 +87,10 @@ class Verification:
         return not self.findings
 
     def add(self, part: Verification) -> None:
-        """Add what was found in a part of the same state."""
-        for each in fields(part):
-            if each.name != "head":
-                setattr(self, each.name, getattr(self, each.name) + getattr(part, each.name))
+        """Add the findings and numbers of a part of the same state."""
+        self.findings += part.findings
+        for name in _NUMBERS:
+            setattr(self, name, getattr(self, name) + getattr(part, name))
 
     @property
     def partitions(self) -> list[str]:
@@ -110,12 +112,17 @@ class _Held(NamedTuple):
     newest: bool
 
 
-class Inspected(NamedTuple):
-    """What one process has inspected: the result, the tokens whose files it saw, and files of folders without one."""
+class Part(NamedTuple):
+    """What one process has inspected.
+
+    ``tokens`` are those whose files it saw, ``ownerless`` files of folders without any, and ``passed`` the number of
+    windows, readable or not.
+    """
 
     result: Verification
     tokens: set[str]
     ownerless: list[Finding]
+    passed: int
 
 
 class Inspection:
@@ -141,8 +148,8 @@ class Inspection:
         self._result = Verification() if result is None else result
         self._read, self._past, self._progress = read, past, progress or Progress()
         self._threads, self._hashes = threads, StoredHashes(storage, threads=threads)
-        self._read_before = 0
-        """Bytes of the current folder that were read before the current window or table."""
+        self._passed = self._read_before = 0
+        """Windows and tables so far; bytes of the current folder that were read before the current one of them."""
         self._found: set[str] = set()
         """Tokens whose files were inspected."""
         self._manifests: dict[str, bytes | None] = {}
@@ -155,16 +162,20 @@ class Inspection:
         held = self._place({file.path: file for file in files_at(self._storage, home.folder)}, name)
         self._result.participants += held or not self._past
 
-    def inspected(self) -> Inspected:
+    def part(self) -> Part:
         """What was inspected so far."""
-        return Inspected(self._result, self._found, self._ownerless)
+        return Part(self._result, self._found, self._ownerless, self._passed)
 
-    def add(self, part: Inspected) -> None:
+    def add(self, part: Part) -> None:
         """Add what another process has inspected of the same state."""
         self._result.add(part.result)
         self._found |= part.tokens
         self._ownerless += part.ownerless
-        self._progress.advance(part.result.windows, part.result.bytes_checked)
+        self._progress.advance(part.passed, part.result.bytes_checked)
+
+    def go_on(self) -> None:
+        """Tell that other processes are still at work."""
+        self._progress.within(0)
 
     def tables(self) -> None:
         """Inspect all tables of the log."""
@@ -226,6 +237,7 @@ class Inspection:
                 self._read_before = self._hashes.size_bytes
                 findings += self._versions(home, subject, held, files, listed)
                 self._result.windows += bool(held) and not subject.asset
+                self._passed += 1
                 self._progress.advance(1, self._hashes.size_bytes - self._read_before)
         if findings:
             findings = list(self._still(findings))

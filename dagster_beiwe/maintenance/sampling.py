@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from datetime import datetime, timezone
+from typing import NamedTuple
 
 
-def sample_of_today(share: float) -> Callable[[str], bool]:
-    """Whether a path is in today's sample, which has this share of all paths.
+class Sample(NamedTuple):
+    """A share of all paths. Each day has a different one, so that a small share covers everything over time."""
 
-    Each day has a different sample, so that a small share covers everything over time.
-    """
-    if share >= 1:
-        return lambda _: True
-    day = datetime.now(timezone.utc).strftime("%Y-%m-%d")
+    share: float
+    day: str
 
-    def is_chosen(path: str) -> bool:
-        number = int.from_bytes(hashlib.sha256(f"{day} {path}".encode()).digest()[:4], "big")
-        return number < share * 2**32
+    @classmethod
+    def of_today(cls, share: float) -> Sample:
+        return cls(share, datetime.now(timezone.utc).strftime("%Y-%m-%d"))
 
-    return is_chosen
+    def has(self, path: str) -> bool:
+        """Whether a path is in the sample."""
+        if self.share >= 1:
+            return True
+        number = int.from_bytes(hashlib.sha256(f"{self.day} {path}".encode()).digest()[:4], "big")
+        return number < self.share * 2**32

@@ -18,7 +18,7 @@ _CHUNK_BYTES: Final = 1024 * 1024
 _SMALL_BYTES: Final = 4 * _CHUNK_BYTES
 _BATCH_FILES: Final = 256
 _BATCH_BYTES: Final = 8 * _CHUNK_BYTES
-"""Of an object store, this is in memory."""
+"""An object store holds this much in memory."""
 
 
 class StoredHashes:

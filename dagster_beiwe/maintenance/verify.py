@@ -14,9 +14,9 @@ from dagster_beiwe.lake.catalog.opening import Opening, Seen
 from dagster_beiwe.lake.catalog.state import State
 from dagster_beiwe.lake.layout import LogLayout, Subject
 from dagster_beiwe.lake.study import StudyLake, When
-from dagster_beiwe.maintenance.inspecting import Inspectors, inspected, inspectors
 from dagster_beiwe.maintenance.inspection import Finding, FindingKind, Inspection, Verification
-from dagster_beiwe.maintenance.sampling import sample_of_today
+from dagster_beiwe.maintenance.inspectors import Inspectors, inspect_in, processes_to_inspect
+from dagster_beiwe.maintenance.sampling import Sample
 from dagster_beiwe.maintenance.unaccounted import unaccounted_files
 from dagster_beiwe.progress import Progress
 from dagster_beiwe.tables.files import TableFiles
@@ -24,7 +24,7 @@ from dagster_beiwe.tables.files import TableFiles
 __all__ = ["Finding", "FindingKind", "Verification", "verify_study"]
 
 _MANIFEST_BYTES: Final = 125
-"""About what a file takes in a stored manifest: most of it are hashes."""
+"""About what a file takes in a stored manifest: most of it is hashes."""
 
 
 def verify_study(
@@ -48,33 +48,29 @@ def verify_study(
     A damaged log is the only finding of its study. Raises ``WrongPassphraseError`` and ``PastStateError``.
     """
     log = lake.log
-    result = Verification()
     try:
         catalog = log.reopened().check(remembered)
         newest = _replayed(catalog, whole=share >= 1) if catalog else State()
-    except IntegrityError as error:
-        path = LogLayout(log.folder).log
-        result.findings.append(Finding(kind="log damaged", path=path, detail=str(error)))
-        return result
-    if catalog is not None:
-        result.head = Seen(log.folder, *newest.head, catalog.begin.lineage)
-        state = newest
-        if as_of is not None:
-            state = catalog.at(as_of)
-            result.withdrawn = tuple(sorted(state.withdrawn.values()))
-        elif not participants:
-            result.findings += _copies(catalog, newest)
-        past = as_of is not None
-        inspection = Inspection(
-            catalog, log.storage, state, result, read=sample_of_today(share), past=past, progress=progress
+        state = catalog.at(as_of) if catalog and as_of is not None else newest
+        result = Verification(
+            head=Seen(log.folder, *newest.head, catalog.begin.lineage) if catalog else None,
+            withdrawn=tuple(sorted(state.withdrawn.values())),
         )
-        windows, files = _held(catalog, state, participants)
-        if progress is not None:
-            progress.expect(windows)
-        others = inspectors(log, state, participants, files=files, share=share, past=past) if processes else None
-        _inspect_all(inspection, log, participants, others)
-    if not participants and as_of is None:
-        result.findings += _unaccounted(log, catalog)
+        whole = not participants and as_of is None
+        if catalog is not None:
+            result.findings += _copies(catalog, newest) if whole else []
+            sample, past = Sample.of_today(share), as_of is not None
+            inspection = Inspection(catalog, log.storage, state, result, read=sample.has, past=past, progress=progress)
+            windows, files = _held(catalog, state, participants)
+            if progress is not None:
+                progress.expect(windows)
+            others = None
+            if processes:
+                others = processes_to_inspect(log, state, participants, files=files, sample=sample, past=past)
+            _inspect_all(inspection, log, participants, others)
+        result.findings += _unaccounted(log, catalog) if whole else []
+    except IntegrityError as error:
+        return Verification(findings=[Finding(kind="log damaged", path=LogLayout(log.folder).log, detail=str(error))])
     return result
 
 
@@ -114,7 +110,7 @@ def _inspect_all(
         for name in names:
             inspection.participant(name)
     else:
-        with closing(inspected(others, names)) as parts:
+        with closing(inspect_in(others, names, waiting=inspection.go_on)) as parts:
             for part in parts:
                 inspection.add(part)
     if not participants:

@@ -14,6 +14,8 @@ from damage import flip
 
 from dagster_beiwe.cli import main
 from dagster_beiwe.lake import StudyLake
+from dagster_beiwe.maintenance import inspectors
+from dagster_beiwe.maintenance.repair import repair_study
 from dagster_beiwe.maintenance.verify import verify_study
 from dagster_beiwe.progress import Progress
 from dagster_beiwe.tables.store import TableStore
@@ -87,17 +89,36 @@ def test_of_one_participant_nobody_else_is_asked(lake: StudyLake, started: list[
     assert not started
 
 
-def test_progress_counts_what_they_inspect(lake: StudyLake, started: list[SpawnProcess]) -> None:
-    """All windows, and the bytes of all files."""
-    counted: list[tuple[int, int]] = []
+class Told(Progress):
+    """What is told of progress."""
 
-    class Counted(Progress):
-        def advance(self, number: int = 1, size_bytes: int = 0) -> None:
-            counted.append((number, size_bytes))
+    def __init__(self) -> None:
+        self.expected, self.windows, self.bytes, self.calls = 0, 0, 0, 0
 
-    found = verify_study(lake, progress=Counted(), processes=True)
+    def expect(self, total: int, size_bytes: int | None = None) -> None:
+        self.expected = total
+
+    def within(self, size_bytes: int) -> None:
+        self.calls += 1
+
+    def advance(self, number: int = 1, size_bytes: int = 0) -> None:
+        self.windows += number
+        self.bytes += size_bytes
+
+
+def test_progress_counts_what_they_inspect(
+    lake: StudyLake, environment: Path, started: list[SpawnProcess], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All windows, also one that was taken out, and the bytes of all files. It goes on while they work."""
+    next((environment / lake.study_id / "bert2222" / ".beiwe").glob("*.json.zst")).unlink()
+    repair_study(lake, verify_study(lake).findings, run_id="repair")
+    monkeypatch.setattr(inspectors, "_TICK_SECONDS", 0.0)
+    told = Told()
+    found = verify_study(lake, progress=told, processes=True)
     assert len(started) == 2
-    assert [sum(each) for each in zip(*counted, strict=True)] == [found.windows, found.bytes_checked]
+    assert (told.windows, told.bytes) == (told.expected, found.bytes_checked)
+    assert told.expected == found.windows + 1
+    assert told.calls
 
 
 def test_they_end_with_an_interrupt(
@@ -110,11 +131,13 @@ def test_they_end_with_an_interrupt(
             raise KeyboardInterrupt
 
     killed: list[SpawnProcess] = []
+    kill = SpawnProcess.kill
 
-    def kill(self: SpawnProcess) -> None:
+    def count(self: SpawnProcess) -> None:
         killed.append(self)
+        kill(self)
 
-    monkeypatch.setattr(SpawnProcess, "kill", kill)
+    monkeypatch.setattr(SpawnProcess, "kill", count)
     with pytest.raises(KeyboardInterrupt):
         verify_study(lake, progress=Interrupted(), processes=True)
     assert {*killed} == {*started}
@@ -122,11 +145,37 @@ def test_they_end_with_an_interrupt(
     assert not active_children()
 
 
-def test_a_past_state_is_inspected_as_it_was(lake: StudyLake, environment: Path, started: list[SpawnProcess]) -> None:
-    """In each process the same one. What is beside it belongs to no state."""
+@pytest.mark.parametrize("participants", [[], ["anna1111", "bert2222"]])
+def test_a_past_state_is_inspected_as_it_was(
+    lake: StudyLake, environment: Path, started: list[SpawnProcess], participants: list[str]
+) -> None:
+    """In each process the same one, read from a checkpoint. What is beside it belongs to no state."""
+    TableStore.of_study(lake).write(["lab", "days"], pd.DataFrame({"days": [1]}))
+    catalog = lake.catalog()
+    assert catalog is not None
+    catalog.write_checkpoint()
     (environment / lake.study_id / "anna1111" / "notes.txt").touch()
-    states = [verify_study(lake, as_of=3, share=0.5, processes=processes) for processes in (True, False)]
+    states = [
+        verify_study(lake, as_of=number, participants=participants, share=0.5, processes=processes)
+        for number in (3, 5)
+        for processes in (True, False)
+    ]
+    assert len(started) == 4
+    assert [states[0], states[2]] == [states[1], states[3]]
+    assert [each.windows for each in states] == [3, 3, 4, 4]
+    assert all(each.intact for each in states)
+
+
+@pytest.mark.parametrize("gone", [".beiwe/log/000000/000", ".beiwe"])
+def test_a_log_that_is_removed_meanwhile_is_damaged(
+    lake: StudyLake, environment: Path, started: list[SpawnProcess], gone: str
+) -> None:
+    """Whoever opens it later says so, and nothing else is claimed."""
+
+    class Removing(Progress):
+        def expect(self, total: int, size_bytes: int | None = None) -> None:
+            (environment / lake.study_id / gone).rename(environment / "gone")
+
+    (finding,) = verify_study(lake, progress=Removing(), processes=True).findings
+    assert finding.kind == "log damaged"
     assert len(started) == 2
-    assert states[0] == states[1]
-    assert states[0].windows == 3
-    assert states[0].intact

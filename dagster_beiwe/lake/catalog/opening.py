@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 from dagster_beiwe.environment import BEIWE_LAKE
@@ -17,7 +16,6 @@ from dagster_beiwe.lake.catalog.past import accept_restored
 from dagster_beiwe.lake.catalog.records import Former, Head
 from dagster_beiwe.lake.catalog.state import State
 from dagster_beiwe.lake.storage.base import Storage
-from dagster_beiwe.lake.storage.local import LocalStorage
 
 NOTHING = State()
 """The state of a log that was never begun."""
@@ -36,12 +34,12 @@ class Seen(NamedTuple):
 class LogElsewhere:
     """How another process opens a log, to read it. It goes through a pipe and nowhere else."""
 
-    root: Path
+    storage: Callable[[], Storage]
     folder: str
     passphrase: str | None = field(repr=False)
 
     def opened(self) -> Opening:
-        return Opening(LocalStorage(self.root), self.folder, self.passphrase)
+        return Opening(self.storage(), self.folder, self.passphrase)
 
 
 class Opening:
@@ -116,9 +114,9 @@ class Opening:
         return Opening(self.storage, self.folder, self._passphrase, witness=self._witness)
 
     def elsewhere(self) -> LogElsewhere | None:
-        """How another process opens this log; None for an object store, which takes its time."""
-        storage = self.storage
-        return LogElsewhere(storage.root, self.folder, self._passphrase) if type(storage) is LocalStorage else None
+        """How another process opens this log in its newest state, without a witness; None if it would not help."""
+        storage = self.storage.elsewhere()
+        return None if storage is None else LogElsewhere(storage, self.folder, self._passphrase)
 
     def seen(self) -> Seen | None:
         """The newest head that this process has seen, to be remembered elsewhere; None if there is no log."""

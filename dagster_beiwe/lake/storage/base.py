@@ -170,6 +170,13 @@ class Storage(Store):
             wait(waiting)
         return [result for each in waiting for result in each.result()]
 
+    def elsewhere(self, guarded: Sequence[str] = ()) -> Callable[[], Storage] | None:  # noqa: ARG002
+        """What opens it in another process, where no folder is made while one of the ``guarded`` is missing.
+
+        None if another process can't open it, or would not help: an object store takes its time.
+        """
+        return None
+
     @abstractmethod
     def exists(self, path: str) -> bool:
         """Whether there is a file."""
@@ -188,7 +195,7 @@ class Storage(Store):
             return file.read(size_bytes)
 
     def hash_all(self, paths: Sequence[str]) -> list[tuple[int, str] | None]:
-        """Size and SHA-256 of several files, which may have to be small; None for a missing one."""
+        """Size and SHA-256 of several files; None for a missing one. An object store holds them in memory."""
         contents = self.read_all(paths)
         return [None if data is None else (len(data), hashlib.sha256(data).hexdigest()) for data in contents]
 

@@ -7,8 +7,9 @@ import io
 import os
 import stat
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import Any, BinaryIO, TypeVar, cast
 
 from dagster_beiwe.environment import BEIWE_LAKE
@@ -46,6 +47,9 @@ class LocalStorage(Storage):
         self._named: set[str] = set()
         """Folders whose names this process made durable."""
 
+    def elsewhere(self, guarded: Sequence[str] = ()) -> Callable[[], Storage] | None:
+        return partial(LocalStorage, self.root, guarded=guarded) if type(self) is LocalStorage else None
+
     def describe(self) -> str:
         return str(self.root)
 
@@ -57,12 +61,12 @@ class LocalStorage(Storage):
                 raise too_large(path, limit_bytes) from None
 
     def read_all(self, paths: Sequence[str]) -> list[bytes | None]:
-        return self._read_each(paths, self._tree.read_all(paths, limit_bytes=LARGEST_DOCUMENT_BYTES))
+        return self._explained_each(paths, self._tree.read_all(paths, limit_bytes=LARGEST_DOCUMENT_BYTES))
 
     def hash_all(self, paths: Sequence[str]) -> list[tuple[int, str] | None]:
-        return self._read_each(paths, self._tree.hash_all(paths))
+        return self._explained_each(paths, self._tree.hash_all(paths))
 
-    def _read_each(self, paths: Sequence[str], read: Iterator[_T]) -> list[_T]:
+    def _explained_each(self, paths: Sequence[str], read: Iterator[_T]) -> list[_T]:
         """What is read of each file; an error is explained by the file that was not."""
         found: list[_T] = []
         try:
@@ -71,7 +75,7 @@ class LocalStorage(Storage):
         except FileTooLargeError:
             raise too_large(paths[len(found)], LARGEST_DOCUMENT_BYTES) from None
         except (OSError, OutsideTreeError):
-            with self.explained("read", paths[len(found)]):
+            with self.explained("read", paths[min(len(found), len(paths) - 1)]):
                 raise
         return found
 
