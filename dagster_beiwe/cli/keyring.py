@@ -112,8 +112,8 @@ def _passphrase(*, section: str, study: str, file: Path) -> int:
     if ids and study not in ids:
         say(
             "note",
-            f"A passphrase under a study's id comes before one under its name, and {section!r} has some under ids: "
-            f"{', '.join(ids)}. If one of these is the study, set the passphrase under that id.",
+            f"Passphrases under ids come before those under names. {section!r} has them for {', '.join(ids)}: if that "
+            f"is {study!r}, set its passphrase under the id.",
         )
     return 0
 

@@ -58,7 +58,7 @@ def test_a_name_beside_ids_may_have_no_effect(
     """An id comes before a name, and only the server knows whether they are of the same study."""
     study_id = "5873fe38644ad7557b168e43"
     put(ring, {"lab": {**GOOD, "SECRETS": {study_id: "lock"}}})
-    for name, said in (("Sleep", f"under ids: {study_id}"), (study_id, "")):
+    for name, said in (("Sleep", f"has them for {study_id}"), (study_id, "")):
         say("another lock\n", monkeypatch)
         assert main(["keyring", "passphrase", "lab", name]) == 0
         printed = capsys.readouterr().err
