@@ -48,8 +48,8 @@ BEIWE_WITNESS: Final = "BEIWE_WITNESS"
 """The witness: a folder or URL that stores a copy of every record of the studies' logs."""
 
 BEIWE_PROCESSES: Final = "BEIWE_PROCESSES"
-"""How many processes of a command may work at the same time; 1 keeps it in its own. Default: one on each core, at most
-eight."""
+"""How many processes of a command may work at the same time, from 1 to 256; 1 keeps it in its own. Default: one on each
+core, at most eight."""
 
 BEIWE_STUDIES: Final = "BEIWE_STUDIES"
 """The studies of a project that lists none: IDs, beginnings of IDs, or names, separated by commas; ``*`` stands for all
