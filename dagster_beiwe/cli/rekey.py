@@ -99,6 +99,7 @@ def command(
     for found, lake in studies_in_lake(old, study):
         _check_new(lake, passphrase, same_allowed=any(form.values()))
         target = new.study(found.id, passphrase=passphrase, cipher=cipher, identity=identity)
+        _check_continued(target)
         with progress("windows") as shown, when_interrupted(lambda: _INTERRUPTED):
             done = rekey_study(lake, target, remembered=remembered, progress=shown, processes=True, **form)
         damaged += done.damaged_tables
@@ -158,6 +159,17 @@ def _check_new(lake: StudyLake, passphrase: str, *, same_allowed: bool) -> None:
         f"The new passphrase of study {lake.study_id} is its current one. Nothing of the study was copied. Set "
         f"another one in {NEW_PASSPHRASE}."
     )
+
+
+def _check_continued(target: StudyLake) -> None:
+    try:
+        target.catalog()
+    except WrongPassphraseError:
+        raise WrongPassphraseError(
+            f"The copy of study {target.study_id} at {target.storage.describe()} was begun with another passphrase "
+            f"than the one that is new now. Nothing was copied. Set {NEW_PASSPHRASE} to that one, or choose another "
+            "place."
+        ) from None
 
 
 def _new_passphrase() -> str:

@@ -37,7 +37,7 @@ from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.catalog.opening import Seen
 from dagster_beiwe.lake.layout import NO_STUDY
 from dagster_beiwe.lake.snapshots import contents_of, snapshots
-from dagster_beiwe.maintenance.repair import repair_study
+from dagster_beiwe.maintenance.repair import Repaired, repair_study
 from dagster_beiwe.maintenance.verify import Verification, verify_study
 from dagster_beiwe.tables.files import TableFiles
 from dagster_beiwe.text import as_typed, counted, human_size, one_line
@@ -95,10 +95,7 @@ def command(
         if as_json:
             _print_json(each.id, result, _place(lake), content=content, repaired=repaired)
         elif repaired is not None:
-            print(
-                "  Removed what was damaged. Materialize these partitions of raw_data again: "
-                + (", ".join(repaired) or "none")
-            )
+            _print_repaired(repaired)
     if unknown:
         raise not_held(sorted(unknown))
     if not wanted and as_of is None:
@@ -178,12 +175,14 @@ def _print_json(
     place: str,
     *,
     content: tuple[str, str] | None = None,
-    repaired: Sequence[str] | None = None,
+    repaired: Repaired | None = None,
 ) -> None:
     now, made = content or (None, None)
     print_json({"study_id": study_id, "lake": place, "intact": result.intact,
                 "findings": list(map(str, result.findings)),
-                "partitions": result.partitions, "repaired": repaired, "record": result.head and result.head.number,
+                "partitions": result.partitions, "repaired": repaired and repaired.partitions,
+                "tables_to_materialize": repaired and repaired.tables,
+                "damaged_snapshots": repaired and repaired.snapshots, "record": result.head and result.head.number,
                 "hash": result.head and result.head.digest, "participants": result.participants,
                 "windows": result.windows, "tables": result.tables, "files": result.files,
                 "files_checked": result.files_checked, "withdrawn": result.withdrawn,
@@ -233,8 +232,22 @@ def _accepted(study: StudyListing, lake: StudyLake, remembered: Sequence[Seen], 
     return study, lake
 
 
-def _repair(lake: StudyLake, result: Verification, *, yes: bool) -> list[str] | None:
-    """Repair a study, and return the partitions to materialize; None if that was not confirmed."""
+def _print_repaired(repaired: Repaired) -> None:
+    print(
+        "  Removed what was damaged. Materialize these partitions of raw_data again: "
+        + (", ".join(repaired.partitions) or "none")
+    )
+    if repaired.tables:
+        print(f"  Materialize these tables again: {', '.join(repaired.tables)}")
+    if repaired.snapshots:
+        print(
+            "  Left as they are, because snapshots keep them: damaged versions. Restore their files from a backup, or "
+            f"remove the snapshots (`dagster-beiwe snapshot remove`): {', '.join(repaired.snapshots)}"
+        )
+
+
+def _repair(lake: StudyLake, result: Verification, *, yes: bool) -> Repaired | None:
+    """Repair a study; None if that was not confirmed."""
     question = (
         "Damaged files and unaccounted files will be removed. What is damaged must be downloaded again, and so must "
         "all data of participants whose folder is gone."

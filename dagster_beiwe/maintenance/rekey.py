@@ -12,13 +12,14 @@ their history. Whoever was withdrawn is in none of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from dagster_beiwe.encryption import recorded_name
 from dagster_beiwe.environment import BEIWE_LAKE_PASSPHRASE
-from dagster_beiwe.errors import CommitConflictError, IntegrityError, PassphraseMissingError
+from dagster_beiwe.errors import CommitConflictError, IntegrityError, PassphraseMissingError, PastStateError
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.opening import Opening, Seen
 from dagster_beiwe.lake.catalog.past import add_snapshot, take_out
@@ -94,7 +95,8 @@ def rekey_study(
         states = {each: source.at(each.name) for each in kept if each.name not in catalog.state.snapshots}
         progress.expect(_windows([*states.values(), source]))
         for snapshot, state in states.items():
-            _copy_state(copier, state, target, result)
+            with _of_snapshot(snapshot.name):
+                _copy_state(copier, state, target, result)
             facts = {name: getattr(snapshot, name) for name in _KEPT_OF_SNAPSHOTS}
             add_snapshot(catalog, at=catalog.refresh().head, run_id=_RUN_ID, **facts)
         _copy_state(copier, source, target, result)
@@ -106,6 +108,21 @@ def rekey_study(
     result.snapshots = len(source.state.snapshots)
     _check_copy(source, target)
     return result
+
+
+@contextmanager
+def _of_snapshot(name: str) -> Iterator[None]:
+    try:
+        yield
+    except CommitConflictError:
+        raise
+    except (IntegrityError, PastStateError) as error:
+        kind = PastStateError if isinstance(error, PastStateError) else IntegrityError
+        raise kind(
+            f"The state that snapshot {name!r} keeps cannot be copied. {error} If no backup has what it lacks, remove "
+            "the snapshot from the old lake (`dagster-beiwe snapshot remove`) and run the command again: it copies "
+            "only what is missing."
+        ) from None
 
 
 def _copy_state(copier: WindowCopier, source: StudyLake, target: StudyLake, result: RekeyResult) -> None:

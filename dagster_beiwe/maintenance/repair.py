@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 from dagster_beiwe.errors import CommitConflictError, IntegrityError
@@ -30,13 +31,27 @@ _MANIFESTS = ("manifest changed", "manifest missing", "table changed")
 _TOKENS = ("token changed", "participant missing", "table missing")
 
 
-def repair_study(lake: StudyLake, findings: Iterable[Finding], *, run_id: str) -> list[str]:
-    """Take out what is damaged, so that the next run of the partitions fetches it again. Returns their keys.
+@dataclass(frozen=True, kw_only=True)
+class Repaired:
+    """What a repair leaves to be done.
+
+    ``partitions`` of raw data and ``tables`` have to be materialized again. ``snapshots`` keep versions that are
+    damaged: nothing of these was removed.
+    """
+
+    partitions: list[str] = field(default_factory=list)
+    tables: list[str] = field(default_factory=list)
+    snapshots: list[str] = field(default_factory=list)
+
+
+def repair_study(lake: StudyLake, findings: Iterable[Finding], *, run_id: str) -> Repaired:
+    """Take out what is damaged, so that the next run of the partitions fetches it again.
 
     Records of the log are restored from its witness or its packs, and tokens from checkpoints or manifests. Files that
     nothing accounts for are removed, and so are versions whose manifest cannot be trusted, and damaged files of other
-    versions. Runs may commit meanwhile: each finding is inspected again, and what was committed since is left alone.
-    What was deleted upstream can't be fetched again: keep a copy of the lake if that matters.
+    versions. A version that a snapshot keeps stays as it is: a backup may have what is damaged. Runs may commit
+    meanwhile: each finding is inspected again, and what was committed since is left alone. What was deleted upstream
+    can't be fetched again: keep a copy of the lake if that matters.
 
     Raises ``IntegrityError`` if records of the log are lost.
     """
@@ -50,12 +65,25 @@ def repair_study(lake: StudyLake, findings: Iterable[Finding], *, run_id: str) -
     catalog = lake.catalog()
     if catalog is None:
         lake.storage.delete_all([each.path for each in suspects if each.path and not each.participant])
-        return []
+        return Repaired()
     with lake.storage.guard(catalog.layout.inside, exclusive=False):
         _repair(lake, catalog, suspects, run_id=run_id)
     with suppress(CommitConflictError):  # a run is writing: a later collection does it
         collect(catalog, keep_days=lake.keep_superseded_days, run_id=run_id)
-    return partitions_of(suspects)
+    return _left(catalog, suspects)
+
+
+def _left(catalog: Catalog, findings: Sequence[Finding]) -> Repaired:
+    state, known = catalog.refresh(), catalog.identities.known
+    tables, snapshots = set[str](), set[str]()
+    for each in findings:
+        if each.place is None:
+            continue
+        if each.kind in ("table changed", "table missing"):
+            identity = known.get(each.place.asset, {}).get(each.place.token)
+            tables.add(f"{each.place.asset} [{identity.name}]" if identity and identity.name else each.place.asset)
+        snapshots.update(state.snapshots_of(each.place, each.at))
+    return Repaired(partitions=partitions_of(findings), tables=sorted(tables), snapshots=sorted(snapshots))
 
 
 def _repair(lake: StudyLake, catalog: Catalog, suspects: list[Finding], *, run_id: str) -> None:

@@ -23,9 +23,10 @@ from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.past import add_snapshot, take_out
 from dagster_beiwe.lake.catalog.records import Place
 from dagster_beiwe.lake.layout import Subject
-from dagster_beiwe.lake.snapshots import citation
+from dagster_beiwe.lake.snapshots import citation, create_snapshot, delete_snapshot
 from dagster_beiwe.lake.writer import LakeWriter
 from dagster_beiwe.maintenance.rekey import rekey_study
+from dagster_beiwe.maintenance.repair import repair_study
 from dagster_beiwe.maintenance.verify import verify_study
 from dagster_beiwe.progress import Progress
 from dagster_beiwe.simulator import SimulatedServer
@@ -289,6 +290,33 @@ def test_snapshots_come_over(lake: StudyLake, place: Path) -> None:
             False,
         ]
     assert verify_study(new).intact
+
+
+def test_a_damaged_snapshot_is_named(
+    lake: StudyLake, environment: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever can't mend it can remove it, and go on."""
+    create_snapshot(lake, "paper", run_id="paper")
+    flip(environment / lake.folder("anna1111", next(lake.manifests("anna1111")).files[0].path))
+    repair_study(lake, verify_study(lake).findings, run_id="repair")
+    assert main(["rekey", "--to", str(place)]) == 1
+    assert "The state that snapshot 'paper' keeps cannot be copied." in capsys.readouterr().err
+    delete_snapshot(lake, "paper", run_id="paper")
+    assert main(["rekey", "--to", str(place)]) == 0
+    assert verify_study(at(place, lake.study_id)).intact
+
+
+def test_another_new_passphrase_than_before_is_said_to_be_that(
+    lake: StudyLake, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The variable of today's passphrase is right, and so not named."""
+    assert main(["rekey", "--to", str(place)]) == 0
+    monkeypatch.setenv("BEIWE_LAKE_PASSPHRASE_NEW", "a third horse, a third battery")
+    capsys.readouterr()
+    assert main(["rekey", "--to", str(place)]) == 1
+    said = capsys.readouterr().err
+    assert "Set BEIWE_LAKE_PASSPHRASE_NEW to that one" in said
+    assert "BEIWE_LAKE_PASSPHRASE " not in said
 
 
 def test_a_snapshot_of_a_state_that_the_copy_has_passed_comes_over(lake: StudyLake, place: Path) -> None:

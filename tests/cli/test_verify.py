@@ -65,6 +65,7 @@ def test_verify_finds_a_changed_table(lake: StudyLake, environment: Path, capsys
     expected = [f"table changed: {files[name].relative_to(environment)}" for name in ("one", "two")]
     assert sorted(found) == sorted(expected)
     assert main(["verify", "--repair", "--yes"]) == 1
+    assert "Materialize these tables again: lab/one, lab/two\n" in capsys.readouterr().out
     assert main(["verify"]) == 0
     assert [store.exists(["lab", name]) for name in files] == [False, False, True]
 

@@ -14,8 +14,9 @@ from damage import flip
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.lake import BeiweLake, StudyLake
+from dagster_beiwe.lake.snapshots import create_snapshot, delete_snapshot
 from dagster_beiwe.maintenance.purge import purge_participant
-from dagster_beiwe.maintenance.repair import repair_study
+from dagster_beiwe.maintenance.repair import Repaired, repair_study
 from dagster_beiwe.maintenance.verify import Finding, verify_study
 from dagster_beiwe.progress import Progress
 from dagster_beiwe.simulator import SimulatedServer
@@ -72,7 +73,7 @@ def test_a_token_that_was_lost_is_told_by_the_manifests(lake: StudyLake, folder:
     """Nothing has to be fetched again: the log proves the manifests, and they say whose they are."""
     manifest = commit(lake, {1: b"first"})
     (folder / STUDY / PERSON / ".beiwe/token-0").unlink()
-    assert repair_study(lake, verify_study(lake).findings, run_id="repair") == []
+    assert repair_study(lake, verify_study(lake).findings, run_id="repair") == Repaired()
     assert BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE).manifest(PERSON, week()) == manifest
 
 
@@ -170,6 +171,44 @@ def test_a_version_of_the_past_that_was_damaged_is_told_and_given_up(lake: Study
     repair_study(lake, found.findings, run_id="repair")
     assert verify_study(lake).findings == []
     assert lake.manifest(PERSON, week()) == manifest
+
+
+@pytest.mark.parametrize("hurt", ["file", "manifest"])
+def test_what_a_snapshot_keeps_is_not_given_up(lake: StudyLake, folder: Path, hurt: str) -> None:
+    """The whole files of a damaged version stay readable, and what a backup has of the others can be put back."""
+    commit(lake, {1: b"first", 2: b"second"})
+    create_snapshot(lake, "paper", run_id="paper")
+    whole = {path: path.read_bytes() for path in (folder / STUDY / PERSON).rglob("*") if path.is_file()}
+    victim = min((folder / STUDY / PERSON / "gps").iterdir()) if hurt == "file" else manifest_of(folder / STUDY)
+    flip(victim)
+    repaired = repair_study(lake, verify_study(lake).findings, run_id="repair")
+    assert repaired == Repaired(partitions=[f"{PERSON}|{week().key}"], snapshots=["paper"])
+    lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)
+    commit(lake, {1: b"first", 2: b"second"})
+    assert [each.kind for each in verify_study(lake).findings] == ["past version damaged"]
+    if hurt == "file":
+        past = lake.at("paper")
+        (manifest,) = past.manifests(PERSON)
+        assert past.read(PERSON, manifest.files[1]) == b"second"
+        with pytest.raises(IntegrityError):
+            past.read(PERSON, manifest.files[0])
+    victim.write_bytes(whole[victim])
+    assert verify_study(lake).intact
+    assert [past.read(PERSON, each) for past in [lake.at("paper")] for each in next(past.manifests(PERSON)).files] == [
+        b"first", b"second",
+    ]  # fmt: skip
+
+
+def test_damage_goes_with_the_snapshot_that_keeps_it(lake: StudyLake, folder: Path) -> None:
+    """Once the snapshot is removed, a repair takes out the rest."""
+    commit(lake, {1: b"first"})
+    create_snapshot(lake, "paper", run_id="paper")
+    flip(min((folder / STUDY / PERSON / "gps").iterdir()))
+    repair_study(lake, verify_study(lake).findings, run_id="repair")
+    assert verify_study(lake, as_of="paper").findings
+    delete_snapshot(lake, "paper", run_id="paper")
+    assert repair_study(lake, verify_study(lake).findings, run_id="repair") == Repaired()
+    assert verify_study(lake).intact
 
 
 def test_what_is_committed_while_the_lake_is_verified_is_no_finding(lake: StudyLake, folder: Path) -> None:

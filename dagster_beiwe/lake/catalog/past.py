@@ -76,11 +76,16 @@ def take_out(catalog: Catalog, versions: Iterable[tuple[Place, int]], *, run_id:
 
 
 def drop(catalog: Catalog, versions: Iterable[tuple[Place, int]], *, run_id: str) -> None:
-    """Keep versions that cannot be read no longer, unless they are the newest ones: see ``take_out`` for those."""
+    """Keep versions that cannot be read no longer, unless a snapshot keeps them, because most of their files may be
+    whole, or they are the newest ones: see ``take_out`` for those."""
     versions = list(dict.fromkeys(versions))
 
     def draft(state: State, start: dict[str, Any]) -> Collect | None:
-        dropped = tuple((place, at) for place, at in versions if at in _retained(state, place)[:-1])
+        dropped = tuple(
+            (place, at)
+            for place, at in versions
+            if at in _retained(state, place)[:-1] and not state.snapshots_of(place, at)
+        )
         return Collect(**start, floor=state.floor, dropped=dropped) if dropped else None
 
     catalog.append(draft, run_id=run_id)

@@ -154,6 +154,12 @@ class State:
             found = self.sections[asset] = found()
         return found
 
+    def snapshots_of(self, place: Place, at: int) -> list[str]:
+        """Names of the snapshots that keep the version which record ``at`` committed."""
+        versions = [version.at for version in self.section(place.asset).versions(place.token, place.window)]
+        following = min((each for each in versions if each > at), default=math.inf)
+        return [name for name, kept in self.snapshots.items() if at in versions and at <= kept.at.number < following]
+
     def current(self, token: str, asset: str = "") -> dict[str, Version]:
         """The newest version of each window of a participant (of a table, under the empty key), oldest window first."""
         windows = self.section(asset).windows(token)
