@@ -188,8 +188,9 @@ AIMS = (
         value=lambda results: _ratio(results, "audio"),
         holds=lambda ratio: ratio >= 4,
         reason=lambda results: (
-            "The format binds. Each byte of a recording needs an AES block that waits for the one before, so one core "
-            f"encrypts {results['limits']['cryptease encrypt MB/s']:.0f} MB/s, whichever library does it. Both cores "
+            "The format sets the limit. Each byte of a recording needs an AES block that waits for the one before, so "
+            "one core encrypts "
+            f"{results['limits']['cryptease encrypt MB/s']:.0f} MB/s, whichever library does it. Both cores "
             f"together encrypt {2 * results['limits']['cryptease encrypt MB/s']:.0f} MB/s if they do nothing else, and "
             f"mano works at {_rate(results, 'audio', 'mano'):.0f} MB/s on one: "
             f"{2 * results['limits']['cryptease encrypt MB/s'] / _rate(results, 'audio', 'mano'):.1f} {TIMES} is the "

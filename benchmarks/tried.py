@@ -29,7 +29,7 @@ _TRIED = {
     "`verify`: a thread that lists the next participant's files while those of the last are hashed": "4.6 s in place "
     "of 4.7 for hours, but 21.8 in place of 13.4 for small files, because threads take Python's lock from each other",
     "`cryptease`: a register that moves on by a byte, in place of gathering 16 bytes of each file": "56 to 80 MB/s in "
-    "place of 129 with 336 files in step: AES waits for bytes that were only just written",
+    "place of 129 with 336 files of 0.2 MB in step: AES waits for bytes that were only just written",
     "`cryptease`: decrypting 64 or 256 kB at a time in place of 16": "as fast in one thread, but an export takes 5.4 "
     "to 5.8 s in place of 4.0",
     "Small files: one `syncfs` in place of one `fsync` per file": "faster, but not every file system honors it, Linux "
@@ -44,7 +44,7 @@ def sections(results: Mapping[str, Any]) -> Iterator[str]:
         "The ratios depend on the processor. mano encrypts one byte after the other, so its speed is the latency of an "
         "AES block. Ours encrypts many files in step, so its speed is the throughput of AES blocks, and that of "
         f"Python around them. Processors differ in both: an Intel without fast AES gave 4 {TIMES} for accelerometer "
-        "data in the quick form. The ratios also depend on the number of cores, because mano uses one, and for small "
+        "data with `--quick`. The ratios also depend on the number of cores, because mano uses one, and for small "
         "files on how fast the disk confirms `fsync`."
     )
     limits = results.get("limits", {})

@@ -51,10 +51,9 @@ def processes_for(files: int, size_bytes: int, *, file_seconds: float = _FILE_SE
     Each file takes ``file_seconds``, however small it is: by default, what storing one takes. Raises
     ``ConfigurationError`` if ``BEIWE_PROCESSES`` is no number.
     """
-    if files * file_seconds + size_bytes * _BYTE_SECONDS < _WORTH_SECONDS:
-        return 0
     number = _wanted() or min(_MOST, cores())
-    return number if number > 1 else 0
+    worth = files * file_seconds + size_bytes * _BYTE_SECONDS >= _WORTH_SECONDS
+    return number if worth and number > 1 else 0
 
 
 def _wanted() -> int | None:

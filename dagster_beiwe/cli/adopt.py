@@ -104,6 +104,11 @@ def command(
         facts = {"study_id": chosen.id, "dry_run": dry_run, **plan_facts(chosen, plan, adoption.tree)}
         if not as_json:
             print_plan(chosen, plan, adoption.tree)
+        if not (plan.files or plan.files_held or plan.outside):
+            raise ConfigurationError(
+                f"{folder} has no file that could be one of the study's. Nothing was adopted. Name the folder in which "
+                "each participant has one, and correct --study."
+            )
         if dry_run:
             forecast = _forecast(adoption, plan, chosen, instance)
             if as_json:

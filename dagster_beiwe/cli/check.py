@@ -50,7 +50,7 @@ def _diagnoses(wanted: str | None) -> Iterator[Diagnosis]:
         text = f"Server      {credentials.url}: the keys are accepted."
         yield Diagnosis(subject="server", text=text, facts={"url": credentials.url})
         missing = list(client.capabilities().missing)
-        lacking = f"without {', '.join(missing)}, as older servers are; nothing to do"
+        lacking = f"without {', '.join(missing)}, as on older servers; nothing to do"
         text = f"Endpoints   {lacking if missing else 'all available'}"
         yield Diagnosis(subject="endpoints", text=text, facts={"missing": missing})
         studies = client.studies()

@@ -267,8 +267,8 @@ def _notes(result: Result) -> Iterator[str]:
     """What became of rows and files that did not fit."""
     if result.repaired_rows or result.set_aside_rows:
         yield (
-            f"Of {result.rows + result.set_aside_rows} rows, {result.repaired_rows} did not fit their header and were "
-            f"repaired, and {result.set_aside_rows} fit no header and were left out. See docs/reading.md."
+            f"Of {result.rows + result.set_aside_rows:,} rows, {result.repaired_rows:,} did not fit their header and "
+            f"were repaired, and {result.set_aside_rows:,} fit no header and were left out. See docs/reading.md."
         )
     if result.not_tables:
         yield f"Written as files, because no table can be made of them: {', '.join(sorted(result.not_tables))}."

@@ -158,7 +158,7 @@ class InKeyring(Keeper):
     def advice(self) -> str:
         return (
             f"Keep two copies of {self._file}, and of its passphrase, in different places that will outlive this "
-            "machine. Without both, nobody can ever read the lake."
+            "machine. Without both, or the passphrases of the studies, nobody can ever read the lake."
         )
 
 

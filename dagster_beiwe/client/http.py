@@ -308,7 +308,7 @@ class Transport:
         # Raised outside of the except block: the exceptions of requests hold the request, hence the keys, and would
         # travel along as the context of ours.
         kind = ConnectionFailedError if failure.transient else PermanentConnectionError
-        raise kind(f"There was no response of {self.name_of(request)}: {failure.text}.")
+        raise kind(f"There was no response from {self.name_of(request)}: {failure.text}.")
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)

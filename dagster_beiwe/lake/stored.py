@@ -190,7 +190,7 @@ class StoredReader(io.RawIOBase):
         return IntegrityError(
             f"The content of {self._path!r} is not what was committed: {got}. Do not use what was read. The file was "
             "changed or damaged after it was committed: restore it from a backup, or run "
-            "`dagster-beiwe verify --repair` and then its partition."
+            "`dagster-beiwe verify --repair`, and then materialize its partition."
         )
 
     def _is_stored_as_committed(self) -> bool:

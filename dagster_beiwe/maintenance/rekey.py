@@ -35,6 +35,7 @@ from dagster_beiwe.maintenance.window_copies import WindowCopier, in_use
 from dagster_beiwe.parallel import processes_for
 from dagster_beiwe.progress import Progress
 from dagster_beiwe.tables.store import TableStore
+from dagster_beiwe.text import counted
 
 Source = TypeVar("Source", StudyLake, TableStore)
 
@@ -229,9 +230,9 @@ def _proven(source: Source) -> tuple[Source, Verification]:
     found = [each for each in verified.findings if each.kind not in kinds and not (each.place and each.place.asset)]
     if found:
         raise IntegrityError(
-            f"{_place(source)} differs from what was committed: {len(found)} findings, the first: {found[0]}. "
-            "Nothing was copied. Restore it from a backup, or run `dagster-beiwe verify --repair` and the partitions "
-            "that it names."
+            f"{_place(source)} differs from what was committed: {counted(len(found), 'finding')}, the first: "
+            f"{found[0]}. Nothing was copied. Restore it from a backup, or run `dagster-beiwe verify --repair`, and "
+            "materialize the partitions that it names."
         )
     return source, verified
 
@@ -244,7 +245,7 @@ def _check_copy(source: Source, target: Source) -> None:
     found = verify_study(target, share=0.0 if readable else 1.0).findings
     if found:
         raise IntegrityError(
-            f"The copy of {_place(target)} differs from what was written: {len(found)} findings, the first: "
+            f"The copy of {_place(target)} differs from what was written: {counted(len(found), 'finding')}, the first: "
             f"{found[0]}. The old lake was not changed. Do not use the copy: check the disk, remove the copy, and run "
             "the command again."
         )

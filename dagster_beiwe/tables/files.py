@@ -165,8 +165,8 @@ class TableFiles:
             if (catalog := self.catalog()) is not None:
                 catalog.identities.resolve(self.state, subject.asset)  # else its token may be lost
             raise TableMissingError(
-                f"{self.where} holds no {subject}. Nothing was read. Materialize it first; do so again if the study "
-                "in its metadata was changed since."
+                f"{self.where} holds no {subject}. Nothing was read. Materialize it first, or again if its "
+                "metadata named another study since."
             )
         return self.version(subject, version)
 

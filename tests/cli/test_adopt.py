@@ -286,6 +286,7 @@ def test_a_lake_whose_log_is_lost_is_adopted_on_purpose(
         ([".", "-m", "json"], "has 0 definitions"),
         ([".", "--study", "Slep"], "Did you mean 'Sleep'"),
         ([".", "--participant", "nobody99"], "no participants nobody99"),
+        (["."], "no file that could be one of the study's"),
     ],
 )
 def test_a_wrong_call_adopts_nothing(

@@ -121,7 +121,8 @@ def test_a_name_with_accents_is_escaped(
     if command == "keyring":
         ring(site[0], monkeypatch)
     if command == "adopt":
-        (desk / "Études").mkdir()
+        (old := desk / "Études" / "anna1111" / "gps").mkdir(parents=True)
+        (old / f"{START:%Y-%m-%d} 09_00_00+00_00.csv").touch()
     if command == "partitions":
         mistype(site[2], desk, monkeypatch)
     arguments = [site[2] if each == "Étude" else each for each in RUNS[command]]
