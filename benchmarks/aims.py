@@ -294,6 +294,7 @@ AIMS = (
         wanted=f"≥ 5 {TIMES}",
         value=lambda results: _times_as_much(results, "table encrypted as a whole, pandas", "all", "cpu_seconds"),
         holds=lambda ratio: ratio >= 5,
+        digits=2,
         reason=lambda _: "Decompressing values and copying them into a DataFrame take most of the time of either.",
     ),
 )

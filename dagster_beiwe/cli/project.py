@@ -11,6 +11,7 @@ from dagster_beiwe.client.studies import find_study
 from dagster_beiwe.definitions import build_beiwe_definitions
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.resource import BeiweResource
+from dagster_beiwe.retries import HTTP_IN_COMMANDS
 from dagster_beiwe.runs.beta import beta_features
 from dagster_beiwe.runs.dagster_private import LazyDefinitions
 from dagster_beiwe.studies.study import Study
@@ -57,6 +58,7 @@ def configured_study(definitions: dg.Definitions, wanted: str | None) -> tuple[S
         if study is not None and spec.key == study.asset_key("raw_data"):
             specs[study.id] = study, spec
     if not specs:
+        _ask_for_studies(definitions)
         raise ConfigurationError(
             "The project has no study with raw data: none was found on the server, or the first day of its data is not "
             "known. Nothing was done. Load the project in Dagster, and see its warnings."
@@ -69,6 +71,17 @@ def configured_study(definitions: dg.Definitions, wanted: str | None) -> tuple[S
     resource = (definitions.resources or {})[study.config.deployment]
     assert isinstance(resource, BeiweResource), "every deployment of a study is one"
     return study, resource, spec
+
+
+def _ask_for_studies(definitions: dg.Definitions) -> None:
+    """Raise what kept a server from telling its studies: whoever loads definitions is only warned."""
+    for resource in (definitions.resources or {}).values():
+        if isinstance(resource, BeiweResource):
+            with (
+                resource.process_config_and_initialize_cm() as live,
+                live.get_client(policy=HTTP_IN_COMMANDS) as client,
+            ):
+                client.studies()
 
 
 def _definitions_in(module: object) -> Iterator[dg.Definitions]:

@@ -220,6 +220,9 @@ def _print(name: str, result: Verification, *, content: tuple[str, str] | None =
 
 
 def _accepted(study: StudyListing, lake: StudyLake, remembered: Sequence[Seen], *, yes: bool) -> Found:
+    if not lake.log.lost(remembered):
+        say("note", f"{study.name}: nothing that was seen before is missing, so there is nothing to accept.")
+        return study, lake
     question = (
         f"Records of {one_line(study.name)} that were seen before, and that the lake lacks, will be given up for good. "
         "Stop all runs of the study first."

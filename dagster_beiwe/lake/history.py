@@ -110,7 +110,7 @@ def _detail(record: AnyRecord) -> str:
         case Accept():
             return f"gave up {counted(len(record.lost), 'record')} seen before"
         case Collect():
-            return f"what was planned before record {record.floor} no longer counts"
+            return f"dropped {counted(len(record.dropped), 'version')}"
         case _:
             return ""
 

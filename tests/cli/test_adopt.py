@@ -278,6 +278,15 @@ def test_a_lake_whose_log_is_lost_is_adopted_on_purpose(
     assert (status, found["windows_held"], found["recorded"]) == (0, 4, True)
 
 
+def test_a_server_out_of_reach_is_said_to_be_that(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever loads a project is only warned."""
+    monkeypatch.setenv("BEIWE_URL", "http://127.0.0.1:9")
+    assert main(["adopt", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("ConnectionFailedError: ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -126,6 +126,8 @@ def test_a_lake_that_was_put_back_on_purpose_is_accepted_by_name(
     assert main(["verify", "--accept", "--yes"]) == 0
     assert "gave up 1 record" in capsys.readouterr().err
     assert main(["verify"]) == 0
+    assert main(["verify", "--accept"]) == 0
+    assert "there is nothing to accept" in capsys.readouterr().err
 
 
 def test_verify_asks_dagster_where_its_history_is(
