@@ -237,7 +237,9 @@ def test_a_server_that_fails_leaves_windows_due(lab: Lab) -> None:
     assert not result.success
     (failure,) = [event for event in result.all_events if event.is_step_failure]
     message = failure.step_failure_data.user_failure_data.description  # type: ignore[union-attr]
-    assert "4 windows could not be compared or fetched (server failed)" in str(message)
+    held = [each.window for each in before[BERT] if each.files]  # a week that has just begun may have none
+    assert f"{len(held)} windows could not be compared or fetched (server failed)" in str(message)
+    assert len(held) in (3, 4)
     assert f"{BERT}|{WEEKS[0]}" in str(message)
     assert {one: list(lab.lake.manifests(one)) for one in PARTICIPANTS} == before
     assert lab.audit().success
