@@ -38,9 +38,9 @@ def maintenance_facts(costs: Results) -> str:
         "it decrypts, decompresses, and writes; for `rekey`, it decrypts, encrypts, and flushes; for `adopt`, it reads "
         "the old tree (one participant's, if mano locked it), compresses, encrypts, and flushes. It uses this "
         "package's cipher, knows beforehand where the files are, checks no hash, and keeps no record. A ratio is the "
-        "limit's time divided by ours, the median of alternating pairs. It can be above 1, because the loop's threads wait for each other in Python. "
-        "MB/s are plain bytes, for `verify` stored ones. *Processor* is the same ratio of processor seconds, and "
-        "*grown by* includes all that these processes have in memory. "
+        "limit's time divided by ours, the median of alternating pairs. It can be above 1, because the loop's threads "
+        "wait for each other in Python. MB/s are plain bytes, for `verify` stored ones. *Processor* is the same ratio "
+        "of processor seconds, and *grown by* includes all that these processes have in memory. "
         f"Data: {sizes}. `verify` gets {maintenance.NAMES['full']} of these lakes as one: each participant under as "
         f"many names, of the same files on the disk. {_measured(costs)}"
     )
