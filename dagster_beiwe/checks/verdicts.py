@@ -130,6 +130,8 @@ def judge_verification(
     damage = " ".join(each.detail for each in found.findings if each.kind == "log damaged")
     kinds = ", ".join(sorted({each.kind for each in found.findings}))
     bad = f"Found: {kinds}. Run dagster-beiwe verify --repair, then materialize the partitions named below."
+    if any(each.kind == "past version damaged" for each in found.findings):
+        bad += " What a snapshot keeps stays damaged until a backup mends it, or the snapshot is removed."
     if damage:
         bad = (
             f"{damage} No run writes to the study until this is resolved. If you restored the study from a backup on "

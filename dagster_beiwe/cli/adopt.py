@@ -105,9 +105,10 @@ def command(
         if not as_json:
             print_plan(chosen, plan, adoption.tree)
         if not (plan.files or plan.files_held or plan.outside):
+            whose = "of these participants" if participants else "that could be one of the study's"
             raise ConfigurationError(
-                f"{folder} has no file that could be one of the study's. Nothing was adopted. Name the folder in which "
-                "each participant has one, and correct --study."
+                f"{folder} has no file {whose}. Nothing was adopted. Name the folder that has a folder for each "
+                "participant, and check --study and --participant."
             )
         if dry_run:
             forecast = _forecast(adoption, plan, chosen, instance)

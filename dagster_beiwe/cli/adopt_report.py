@@ -85,7 +85,7 @@ def print_forecast(forecast: Forecast) -> None:
         f"folder {human_size(forecast.surplus_bytes)} more."
     )
     if forecast.unknown:
-        print(f"  Of {counted(forecast.unknown, 'day')}, the size of files is not known before they are decrypted")
+        print(f"  For {counted(forecast.unknown, 'day')}, the sizes of files are not known until they are decrypted")
     _print_paths("unreadable, of those tried: one of each participant and stream", forecast.unreadable)
 
 

@@ -158,7 +158,7 @@ class InKeyring(Keeper):
     def advice(self) -> str:
         return (
             f"Keep two copies of {self._file}, and of its passphrase, in different places that will outlive this "
-            "machine. Without both, or the passphrases of the studies, nobody can ever read the lake."
+            "machine. Without both, only someone who has the studies' passphrases can ever read the lake."
         )
 
 

@@ -109,7 +109,7 @@ def _passphrase(*, section: str, study: str, file: Path) -> int:
         "stays as it is."
     )
     ids = sorted(each for each in credentials.secrets if is_study_id(each))
-    if ids and study not in ids:
+    if ids and not is_study_id(study):
         say(
             "note",
             f"Passphrases under ids come before those under names. {section!r} has them for {', '.join(ids)}: if that "

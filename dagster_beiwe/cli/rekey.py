@@ -166,8 +166,8 @@ def _check_continued(target: StudyLake) -> None:
         target.catalog()
     except WrongPassphraseError:
         raise WrongPassphraseError(
-            f"The copy of study {target.study_id} at {target.storage.describe()} was begun with another passphrase "
-            f"than the one that is new now. Nothing was copied. Set {NEW_PASSPHRASE} to that one, or choose another "
+            f"The copy of study {target.study_id} at {target.storage.describe()} was begun with another new passphrase "
+            f"than today's. Nothing was copied. Set {NEW_PASSPHRASE} to that one, or choose another "
             "place."
         ) from None
 

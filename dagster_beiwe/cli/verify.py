@@ -244,8 +244,8 @@ def _print_repaired(repaired: Repaired) -> None:
         print(f"  Materialize these tables again: {', '.join(repaired.tables)}")
     if repaired.snapshots:
         print(
-            "  Left as they are, because snapshots keep them: damaged versions. Restore their files from a backup, or "
-            f"remove the snapshots (`dagster-beiwe snapshot remove`): {', '.join(repaired.snapshots)}"
+            f"  Damaged versions that these snapshots keep were left as they are: {', '.join(repaired.snapshots)}. "
+            "Restore their files from a backup, or remove the snapshots (`dagster-beiwe snapshot remove`)."
         )
 
 

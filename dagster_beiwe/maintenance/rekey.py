@@ -12,7 +12,7 @@ their history. Whoever was withdrawn is in none of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
@@ -129,16 +129,16 @@ def _of_snapshot(name: str) -> Iterator[None]:
 def _copy_state(copier: WindowCopier, source: StudyLake, target: StudyLake, result: RekeyResult) -> None:
     """Make the new lake's newest state that of the old one which ``source`` is opened at."""
     copier.copy(source)
-    _copy_tables(TableStore.of_study(source), TableStore.of_study(target), result)
-    _take_out_others(source, target)
+    damaged = _copy_tables(TableStore.of_study(source), TableStore.of_study(target), result)
+    _take_out_others(source, target, damaged)
 
 
-def _take_out_others(source: StudyLake, target: StudyLake) -> None:
-    """Take out what this state of the old lake lacks: it came later, or was taken out there."""
+def _take_out_others(source: StudyLake, target: StudyLake, damaged: Collection[Subject]) -> None:
+    """Take out what this state of the old lake lacks: it came later, was taken out there, or is a ``damaged`` table."""
     catalog = target.catalog()
     assert catalog is not None, "the copy has begun the log"
     state = catalog.refresh()
-    tables = {subject for subject, _ in TableStore.of_study(source).tables()}
+    tables = {subject for subject, _ in TableStore.of_study(source).tables()}.difference(damaged)
     versions = [
         (Place(catalog.identities.token(subject, state) or "", "", subject.asset), version.at)
         for subject, version in TableStore.of_study(target).tables()
@@ -180,8 +180,9 @@ def _rekey_tables(source: TableStore, target: TableStore, result: RekeyResult) -
         _check_copy(source, target)
 
 
-def _copy_tables(source: TableStore, target: TableStore, result: RekeyResult) -> None:
-    """Bring tables up to date, one at a time."""
+def _copy_tables(source: TableStore, target: TableStore, result: RekeyResult) -> list[Subject]:
+    """Bring tables up to date, one at a time. Returns those that are damaged, and so were not copied."""
+    damaged = []
     encryption = recorded_name(target.ring.cipher)
     for subject, version in source.tables():
         try:
@@ -190,6 +191,7 @@ def _copy_tables(source: TableStore, target: TableStore, result: RekeyResult) ->
         except IntegrityError:
             if (place := source.layout.home(subject).manifests) not in result.damaged_tables:
                 result.damaged_tables.append(place)
+            damaged.append(subject)
             continue
         newest = target.newest(subject)
         there = target.manifest(subject, newest) if newest else None
@@ -204,6 +206,7 @@ def _copy_tables(source: TableStore, target: TableStore, result: RekeyResult) ->
         if target.ring.can_decrypt(copied.manifest.encryption):
             copied.parquet().close()
         result.tables_copied += 1
+    return damaged
 
 
 def _windows(states: Iterable[StudyLake]) -> int:

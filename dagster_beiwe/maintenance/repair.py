@@ -116,6 +116,10 @@ def _forget_copies(lake: StudyLake, findings: Iterable[Finding]) -> None:
 
 def _take_out(lake: StudyLake, catalog: Catalog, findings: list[Finding], *, run_id: str) -> None:
     """Take out versions whose manifest cannot be trusted, and the damaged files of other versions."""
+    state = catalog.refresh()
+    kept = [each for each in findings if each.kind in _FILES and each.place and state.snapshots_of(each.place, each.at)]
+    if kept:  # or a file that is fetched again would be where a backup puts back the one that a snapshot keeps
+        burn(catalog, _first_names(catalog, [_path(lake, each) for each in kept]), run_id=run_id)
     versions = [(each.place, each.at) for each in findings if each.place and each.kind in _MANIFESTS]
     take_out(catalog, dict.fromkeys(versions), run_id=run_id)
     by_window: dict[tuple[str, str], set[str]] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Final
 
@@ -122,7 +122,10 @@ def _held(catalog: Catalog, state: State, participants: Collection[str]) -> tupl
     """How many windows and tables a state has, and about how many files: of everybody, or of ``participants``."""
     if participants:
         section, names = state.section(), map(Subject, participants)
-        held = [section.windows(token) for name in names if (token := catalog.identities.token(name, state))]
+        held = []
+        for name in names:
+            with suppress(IntegrityError):  # its token is damaged, which is found later
+                held += [section.windows(token) for token in [catalog.identities.token(name, state)] if token]
     else:
         held = [section.windows(token) for section in map(state.section, state.sections) for token in section]
     manifests = sum(versions[-1].size_bytes for windows in held for versions in windows.values())

@@ -306,6 +306,25 @@ def test_a_damaged_snapshot_is_named(
     assert verify_study(at(place, lake.study_id)).intact
 
 
+def test_a_damaged_table_is_in_no_snapshot_of_the_copy(lake: StudyLake, environment: Path, place: Path) -> None:
+    """An older one that an earlier snapshot has must not pass for it."""
+    for number, name in enumerate(("first", "second"), 1):
+        TableStore.of_study(lake).write(["lab", "daily"], pd.DataFrame({"days": [number]}))
+        create_snapshot(lake, name, run_id="paper")
+    flip(
+        max(
+            (environment / lake.study_id / ".tables" / "lab").glob("daily~*.parquet"),
+            key=lambda path: path.stat().st_mtime_ns,
+        )
+    )
+    repair_study(lake, verify_study(lake).findings, run_id="repair")
+    assert main(["rekey", "--to", str(place)]) == 1
+    new = at(place, lake.study_id)
+    assert [TableStore.of_study(new.at(name)).exists(["lab", "daily"]) for name in ("first", "second")] == [True, False]
+    assert not TableStore.of_study(new).exists(["lab", "daily"])
+    assert verify_study(new).intact
+
+
 def test_another_new_passphrase_than_before_is_said_to_be_that(
     lake: StudyLake, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

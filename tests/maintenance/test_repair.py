@@ -173,30 +173,39 @@ def test_a_version_of_the_past_that_was_damaged_is_told_and_given_up(lake: Study
     assert lake.manifest(PERSON, week()) == manifest
 
 
-@pytest.mark.parametrize("hurt", ["file", "manifest"])
+@pytest.mark.parametrize("hurt", ["file", "manifest", "missing file"])
 def test_what_a_snapshot_keeps_is_not_given_up(lake: StudyLake, folder: Path, hurt: str) -> None:
     """The whole files of a damaged version stay readable, and what a backup has of the others can be put back."""
     commit(lake, {1: b"first", 2: b"second"})
     create_snapshot(lake, "paper", run_id="paper")
     whole = {path: path.read_bytes() for path in (folder / STUDY / PERSON).rglob("*") if path.is_file()}
-    victim = min((folder / STUDY / PERSON / "gps").iterdir()) if hurt == "file" else manifest_of(folder / STUDY)
-    flip(victim)
+    victim = manifest_of(folder / STUDY) if hurt == "manifest" else min((folder / STUDY / PERSON / "gps").iterdir())
+    victim.unlink() if hurt == "missing file" else flip(victim)
     repaired = repair_study(lake, verify_study(lake).findings, run_id="repair")
     assert repaired == Repaired(partitions=[f"{PERSON}|{week().key}"], snapshots=["paper"])
     lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)
     commit(lake, {1: b"first", 2: b"second"})
     assert [each.kind for each in verify_study(lake).findings] == ["past version damaged"]
-    if hurt == "file":
+    if hurt != "manifest":
         past = lake.at("paper")
         (manifest,) = past.manifests(PERSON)
         assert past.read(PERSON, manifest.files[1]) == b"second"
         with pytest.raises(IntegrityError):
             past.read(PERSON, manifest.files[0])
     victim.write_bytes(whole[victim])
-    assert verify_study(lake).intact
+    assert verify_study(lake).intact, "nothing new has the name of what a backup puts back"
     assert [past.read(PERSON, each) for past in [lake.at("paper")] for each in next(past.manifests(PERSON)).files] == [
         b"first", b"second",
     ]  # fmt: skip
+
+
+def test_a_damaged_token_is_a_finding_of_its_participant(lake: StudyLake, folder: Path) -> None:
+    """The log is whole, also if only that participant is verified."""
+    commit(lake, {1: b"first"})
+    flip(folder / STUDY / PERSON / ".beiwe/token-0")
+    found = verify_study(lake, participants=[PERSON])
+    assert found.head is not None
+    assert {finding.kind for finding in found.findings} == {"token changed"}
 
 
 def test_damage_goes_with_the_snapshot_that_keeps_it(lake: StudyLake, folder: Path) -> None:

@@ -147,7 +147,7 @@ class Opening:
         """The records that somebody has seen and the log lacks."""
         catalog = Catalog.open(self.storage, self.folder, self._passphrase, witness=self._witness)
         own = [each for each in remembered if each.folder == self.folder]
-        return catalog.lost_heads(_heads(own, catalog.begin.formers)) if catalog else []
+        return catalog.lost_heads(_heads(own, catalog.begin.formers)) if catalog else _heads(own, self._formers)
 
     def accept(self, remembered: Iterable[Seen], *, run_id: str) -> tuple[Head, ...]:
         """Give up the records that somebody has seen and the log lacks, because it was restored on purpose."""

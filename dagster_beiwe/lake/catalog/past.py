@@ -76,8 +76,8 @@ def take_out(catalog: Catalog, versions: Iterable[tuple[Place, int]], *, run_id:
 
 
 def drop(catalog: Catalog, versions: Iterable[tuple[Place, int]], *, run_id: str) -> None:
-    """Keep versions that cannot be read no longer, unless a snapshot keeps them, because most of their files may be
-    whole, or they are the newest ones: see ``take_out`` for those."""
+    """Drop versions that cannot be read. Left alone are the newest ones (see ``take_out``), and those that a snapshot
+    keeps: most of their files may be whole."""
     versions = list(dict.fromkeys(versions))
 
     def draft(state: State, start: dict[str, Any]) -> Collect | None:
