@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 from filled_lake import END, PASSPHRASE, START, fill
-from tasks_elsewhere import two_processes
+from rekeyed import NEW
+from tasks_elsewhere import started, two_processes
 
 from dagster_beiwe.cli import main
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.simulator import SimulatedServer, StudyPlan, World
 
-__all__ = ["two_processes"]
+__all__ = ["started", "two_processes"]
 
 STREAMS = ("accelerometer", "gps", "survey_answers")
 
@@ -62,6 +63,13 @@ def lake(environment: Path, filled: Path, study_id: str) -> StudyLake:
     """The study in a lake with everything in it."""
     shutil.copytree(filled, environment)
     return BeiweLake(environment).study(study_id, passphrase=PASSPHRASE)
+
+
+@pytest.fixture
+def place(environment: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the new lake is to be."""
+    monkeypatch.setenv("BEIWE_LAKE_PASSPHRASE_NEW", NEW)
+    return environment.parent / "new"
 
 
 @pytest.fixture

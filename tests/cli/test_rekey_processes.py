@@ -57,17 +57,8 @@ def records(lake: StudyLake) -> list[tuple[str, FileRecord]]:
 
 
 @pytest.mark.parametrize("name", CIPHERS)
-@pytest.mark.usefixtures("two_processes")
-def test_the_copy_is_the_same(lake: StudyLake, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_copy_is_the_same(lake: StudyLake, tmp_path: Path, name: str, started: list[SpawnProcess]) -> None:
     """As without other processes, in files and in what manifests tell; with age, also without the private key."""
-    started: list[SpawnProcess] = []
-    start = SpawnProcess.start
-
-    def count(self: SpawnProcess) -> None:
-        started.append(self)
-        start(self)
-
-    monkeypatch.setattr(SpawnProcess, "start", count)
     copies = []
     for processes in (True, False):
         target = new_lake(tmp_path / f"new-{processes}", lake.study_id, CIPHERS[name]())

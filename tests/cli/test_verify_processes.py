@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from damage import flip
+from tasks_elsewhere import calls_of
 
 from dagster_beiwe.cli import main
 from dagster_beiwe.lake import StudyLake
@@ -19,20 +20,6 @@ from dagster_beiwe.maintenance.repair import repair_study
 from dagster_beiwe.maintenance.verify import verify_study
 from dagster_beiwe.progress import Progress
 from dagster_beiwe.tables.store import TableStore
-
-
-@pytest.fixture
-def started(two_processes: None, monkeypatch: pytest.MonkeyPatch) -> list[SpawnProcess]:
-    """The processes that were started; each command may start two."""
-    found: list[SpawnProcess] = []
-    start = SpawnProcess.start
-
-    def count(self: SpawnProcess) -> None:
-        found.append(self)
-        start(self)
-
-    monkeypatch.setattr(SpawnProcess, "start", count)
-    return found
 
 
 def files_of(lake: StudyLake, root: Path, participant: str) -> list[Path]:
@@ -130,14 +117,7 @@ def test_they_end_with_an_interrupt(
         def advance(self, number: int = 1, size_bytes: int = 0) -> None:
             raise KeyboardInterrupt
 
-    killed: list[SpawnProcess] = []
-    kill = SpawnProcess.kill
-
-    def count(self: SpawnProcess) -> None:
-        killed.append(self)
-        kill(self)
-
-    monkeypatch.setattr(SpawnProcess, "kill", count)
+    killed = calls_of("kill", monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         verify_study(lake, progress=Interrupted(), processes=True)
     assert {*killed} == {*started}

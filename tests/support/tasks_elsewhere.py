@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from itertools import count
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -98,6 +99,25 @@ class Meeting:
 def two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever may share its work with other processes does so, with two, on any machine."""
     force(2, monkeypatch.setattr)
+
+
+@pytest.fixture
+def started(two_processes: None, monkeypatch: pytest.MonkeyPatch) -> list[SpawnProcess]:
+    """The processes that were started; each piece of work may start two."""
+    return calls_of("start", monkeypatch)
+
+
+def calls_of(name: str, monkeypatch: pytest.MonkeyPatch) -> list[SpawnProcess]:
+    """The processes of which a method is called from now on; it does what it does."""
+    found: list[SpawnProcess] = []
+    original = getattr(SpawnProcess, name)
+
+    def noted(self: SpawnProcess) -> None:
+        found.append(self)
+        original(self)
+
+    monkeypatch.setattr(SpawnProcess, name, noted)
+    return found
 
 
 def force(number: int, replace: Callable[[object, str, object], None] = setattr) -> None:
