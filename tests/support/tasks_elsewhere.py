@@ -103,7 +103,7 @@ def two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def started(two_processes: None, monkeypatch: pytest.MonkeyPatch) -> list[SpawnProcess]:
-    """The processes that were started; each piece of work may start two."""
+    """The processes that were started; each call may start two."""
     return calls_of("start", monkeypatch)
 
 
