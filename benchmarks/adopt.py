@@ -112,9 +112,9 @@ def take_over(
     adoption = Adoption(client, lake, tree, windows, passphrases=[passphrase], passphrase=passphrase)
     plan = adoption.plan()
     with adoption.working(plan, processes=True) as at_work:
-        for participant, cells in plan.cells.items():
-            rows = client.summary_statistics(study, participants=[participant])
-            for report in adoption.run(participant, cells, DailyIndex.of(zone, rows), at_work):
+        for cells in plan.parts():
+            rows = client.summary_statistics(study, participants=sorted({cell.participant for cell in cells}))
+            for report in adoption.run(cells, DailyIndex.of(zone, rows), at_work):
                 assert report.complete, report.failures
     return adoption, sum(map(len, tree.files.values()))
 

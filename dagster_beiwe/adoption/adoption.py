@@ -7,7 +7,7 @@ manifest is the one that a download would have given. A killed adoption continue
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -29,6 +29,9 @@ from dagster_beiwe.windows import Window
 RUN_ID: Final = "adopt"
 """The run that the lake names for what was adopted."""
 
+_TOGETHER: Final = 20
+"""Participants whose windows are adopted in one go: more than processes hold the files of, and soon done."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AdoptionPlan:
@@ -46,6 +49,12 @@ class AdoptionPlan:
     files_held: int
     absent: Sequence[str]
     outside: Sequence[str]
+
+    def parts(self) -> Iterator[list[Cell]]:
+        """The cells to adopt, those of some participants at a time: their counts are asked for together."""
+        whose = list(self.cells)
+        for start in range(0, len(whose), _TOGETHER):
+            yield [cell for participant in whose[start : start + _TOGETHER] for cell in self.cells[participant]]
 
 
 @dataclass
@@ -139,22 +148,22 @@ class Adoption:
 
     def run(
         self,
-        participant: str,
         cells: Sequence[Cell],
         daily: DailyIndex,
         processes: Processes[OldAndNew],
         *,
         on_file: Callable[[OldFile], None] = lambda _: None,
-    ) -> Iterator[WindowReport]:
-        """Adopt windows of one participant, and yield the report of each as soon as it is committed.
+    ) -> Generator[WindowReport, None, None]:
+        """Adopt windows, and yield the report of each as soon as it is committed.
 
-        ``daily`` are the server's counts of their days, and ``processes`` those that are ``working``. Raises as
-        ``StudySync.run`` does.
+        ``daily`` are the server's counts of their days, and ``processes`` those that are ``working``. With many windows
+        at a time, these have something to do while the server compares. Raises as ``StudySync.run`` does.
         """
         taking = Taking(
             self.lake,
-            self.tree.files[participant],
+            self.tree.files,
             OldFiles(self.tree.folder, self.passphrases),
+            cells,
             processes=processes,
             on_file=on_file,
         )

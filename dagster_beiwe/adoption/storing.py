@@ -35,12 +35,13 @@ _THREADS: Final = 2
 
 @dataclass(frozen=True, kw_only=True)
 class ToStore:
-    """A file of the old tree, its place in the lake, and the form that it gets there."""
+    """A file of the old tree, its place in the lake, and the form that it gets there; ``md5`` asks for that hash."""
 
     file: OldFile
     place: FilePlace
     encrypted: bool
     compression: Compression
+    md5: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,16 +100,16 @@ class _Facts(TypedDict):
     md5: bool
 
 
-def store_files(trees: OldAndNew, files: Sequence[ToStore], *, md5: bool) -> list[Stored]:
+def store_files(trees: OldAndNew, files: Sequence[ToStore]) -> list[Stored]:
     """Check, encrypt, and store files of the old tree. Small ones are encrypted together, which is faster.
 
-    If the lake can't be written, what was stored is removed. ``md5`` asks for that hash too.
+    If the lake can't be written, what was stored is removed.
     """
     done: dict[int, Stored] = {}
     examined: dict[int, Examined] = {}
 
     def prepare(number: int) -> None:
-        found = _prepared(trees, files[number], md5=md5)
+        found = _prepared(trees, files[number])
         if isinstance(found, Examined):
             examined[number] = found
         else:
@@ -130,7 +131,7 @@ def store_files(trees: OldAndNew, files: Sequence[ToStore], *, md5: bool) -> lis
     return [done[number] for number in range(len(files))]
 
 
-def _prepared(trees: OldAndNew, file: ToStore, *, md5: bool) -> Stored | Examined:
+def _prepared(trees: OldAndNew, file: ToStore) -> Stored | Examined:
     """A small file that was checked, to be encrypted with others, or what became of one that is not small or kept."""
     old, name, form, storage = file.file, file.file.member.name, trees.form(file), trees.lake.storage
     small = old.size_bytes <= SMALL_BYTES
@@ -138,9 +139,9 @@ def _prepared(trees: OldAndNew, file: ToStore, *, md5: bool) -> Stored | Examine
         opened = trees.old.open(old)
         if opened.cipher is not None and trees.fits(file, opened):
             stored = [b"".join(opened.stored())] if small else opened.stored()
-            kept = keep_file(storage, file.place, stored, name=name, form=form, cipher=opened.cipher, md5=md5)
+            kept = keep_file(storage, file.place, stored, name=name, form=form, cipher=opened.cipher, md5=file.md5)
             return Stored(staged=kept, kept=True)
-        facts: _Facts = {"name": name, "compressed": old.compressed, "form": form, "md5": md5}
+        facts: _Facts = {"name": name, "compressed": old.compressed, "form": form, "md5": file.md5}
         body = opened.plain()
         if small:
             whole = b"".join(body)

@@ -4,36 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, fields
-from functools import partial
-from itertools import chain
-from math import ceil
-from typing import Final
 
+from dagster_beiwe.adoption.jobs import Jobs
 from dagster_beiwe.adoption.old_files import UNREADABLE, OldFiles, why_unreadable
 from dagster_beiwe.adoption.old_tree import OldFile
-from dagster_beiwe.adoption.storing import OldAndNew, Stored, ToStore, store_files
+from dagster_beiwe.adoption.storing import OldAndNew
 from dagster_beiwe.cells import Cell
 from dagster_beiwe.lake import FetchedFile, LakeWriter, StudyLake
-from dagster_beiwe.lake.manifest import HashName
-from dagster_beiwe.lake.staging import SMALL_BYTES, FileForm, StagedFile
-from dagster_beiwe.meanwhile import read_ahead
+from dagster_beiwe.lake.staging import StagedFile
 from dagster_beiwe.member_names import place_of_key
 from dagster_beiwe.parallel import Processes
-from dagster_beiwe.parts import even_parts
 from dagster_beiwe.streams import stream_named
-from dagster_beiwe.sync.downloader import SHA1_KEPT_SINCE
 from dagster_beiwe.sync.local_files import LocalSize
 from dagster_beiwe.sync.results import DownloadResult
 from dagster_beiwe.windows import Window
-
-_JOB_BYTES: Final = 96 * 1024 * 1024
-"""What a process holds of small files, compressed, and encrypts together."""
-_JOB_FILES: Final = 400
-"""Nor more files than this: an interrupt waits for them, and locked ones each need a key of their own."""
-_USUAL_COMPRESSION: Final = 3
 
 
 @dataclass
@@ -73,30 +60,35 @@ class Outcomes:
 
 
 class Taking:
-    """The files of one participant in an old tree, as a sync takes them: see ``LocalFiles``.
+    """The files of an old tree, by participant and oldest first, as a sync of ``cells`` takes them: see ``LocalFiles``.
 
-    ``on_file`` is called for each file when it was first read. If another run commits one of the windows meanwhile, it
-    is taken again: then only what became of its files in the end counts.
+    ``on_file`` is called for each file when it is first the turn of its window. If another run commits one of the
+    windows meanwhile, it is taken again: then only what became of its files in the end counts.
     """
 
     def __init__(
         self,
         lake: StudyLake,
-        files: Sequence[OldFile],
+        files: Mapping[str, Sequence[OldFile]],
         opener: OldFiles,
+        cells: Sequence[Cell],
         *,
         processes: Processes[OldAndNew],
         on_file: Callable[[OldFile], None] = lambda _: None,
     ) -> None:
         self._lake, self._files, self._opener = lake, files, opener
-        self._processes, self._on_file = processes, on_file
-        self._noted: dict[Window, Outcomes] = {}
+        self._on_file = on_file
+        self._noted: dict[Cell, Outcomes] = {}
         self._unreadable: dict[str, str] = {}
         self._read: set[str] = set()
-        self._times = [file.member.time for file in files]
+        self._times = {who: [file.member.time for file in files[who]] for who in {cell.participant for cell in cells}}
         self._sizes: dict[str, int] = {}
         self._held: frozenset[str] = frozenset()
         self._kept: set[str] = set()
+        held = lake.at()
+        lacking = [cell for cell in sorted(cells) if cell.window.key not in held.index(cell.participant)]
+        ahead = [file for cell in lacking for file in self._inside(cell.participant, cell.window)]
+        self._jobs = Jobs(lake, processes, ahead=[file for file in ahead if _is_comparable(file)])
 
     def outcomes(self) -> Outcomes:
         """What became of the files so far."""
@@ -107,26 +99,23 @@ class Taking:
 
     def stage(self, cells: Sequence[Cell], writer: LakeWriter, held: Collection[str]) -> Mapping[str, FetchedFile]:
         """See ``LocalFiles``."""
-        span = _span(cells)
-        md5 = span.start < SHA1_KEPT_SINCE
         self._held, self._kept, self._sizes = frozenset(held), set(), {}
-        wanted = [file for file in self._inside(span) if _is_comparable(file) and file.key not in held]
-        staged: list[tuple[OldFile, StagedFile]] = []
-        store = partial(self._store, writer=writer, md5=md5)
-        with closing(read_ahead(self._jobs(wanted, writer), store, most=self._processes.at_once)) as jobs:
-            for file, stored in chain.from_iterable(zip(*each, strict=True) for each in jobs):
+        inside = self._inside(cells[0].participant, _span(cells))
+        staged: dict[str, FetchedFile] = {}
+        with closing(self._jobs.store([f for f in inside if _is_comparable(f) and f.key not in held], writer)) as jobs:
+            for file, stored in jobs:
                 if stored.staged:
-                    staged.append((file.file, stored.staged))
-                    self._kept.update([file.file.path] if stored.kept else ())
+                    staged[str(file.key)] = self._fetched(file, stored.staged)
+                    self._sizes[file.path] = stored.staged.size_bytes
+                    self._kept.update([file.path] if stored.kept else ())
                 else:
-                    self._unreadable[file.file.path] = stored.unreadable
-                self._tell(file.file)
-        self._sizes = {file.path: found.size_bytes for file, found in staged}
-        return {str(file.key): self._fetched(file, found, "md5" if md5 else None) for file, found in staged}
+                    self._unreadable[file.path] = stored.unreadable
+                self._tell(file)
+        return staged
 
-    def sizes(self, participant: str, hours: Window) -> Iterable[LocalSize]:  # noqa: ARG002 - of one participant
+    def sizes(self, participant: str, hours: Window) -> Iterable[LocalSize]:
         """See ``LocalFiles``."""
-        for file in self._inside(hours):
+        for file in self._inside(participant, hours):
             if _is_comparable(file) and file.path not in self._unreadable:
                 size_bytes = self._sizes.get(file.path)
                 try:
@@ -139,17 +128,21 @@ class Taking:
     def note(self, cells: Sequence[Cell], staged: Mapping[str, FetchedFile], result: DownloadResult) -> None:
         """See ``LocalFiles``."""
         for cell in cells:
-            self._noted[cell.window] = self._became(cell.window, staged, result)
+            self._noted[cell] = self._became(cell, staged, result)
 
-    def _became(self, window: Window, staged: Mapping[str, FetchedFile], result: DownloadResult) -> Outcomes:
+    def close(self) -> None:
+        """See ``LocalFiles``."""
+        self._jobs.close()
+
+    def _became(self, cell: Cell, staged: Mapping[str, FetchedFile], result: DownloadResult) -> Outcomes:
         """What became of the files of one window."""
         outcomes, places = Outcomes(), dict[tuple[str, object], list[FetchedFile]]()
-        fetched_files = {key: each for key, each in result.fetched_files.items() if each.member.time in window}
+        fetched_files = {key: each for key, each in result.fetched_files.items() if each.member.time in cell.window}
         for fetched in fetched_files.values():
             places.setdefault((fetched.member.folder, fetched.member.time), []).append(fetched)
         held = {place_of_key(key) for key in self._held}
         had: set[str] = set()
-        for file in self._inside(window):
+        for file in self._inside(cell.participant, cell.window):
             place = file.member.folder, file.member.time
             if file.path in self._unreadable:
                 had.update(each.key for each in places.get(place, ()))
@@ -202,39 +195,17 @@ class Taking:
         else:
             outcomes.foreign.append(file.path)
 
-    def _inside(self, span: Window) -> Sequence[OldFile]:
-        return self._files[bisect_left(self._times, span.start) : bisect_left(self._times, span.end)]
+    def _inside(self, participant: str, span: Window) -> Sequence[OldFile]:
+        times = self._times[participant]
+        return self._files[participant][bisect_left(times, span.start) : bisect_left(times, span.end)]
 
-    def _jobs(self, files: Sequence[OldFile], writer: LakeWriter) -> Iterator[list[ToStore]]:
-        """Files in order, in as many parts as processes have something to do with."""
-        forms = {stream: self._lake.form(stream) for stream in {file.member.stream for file in files}}
-        sizes = [held_bytes(file, forms[file.member.stream]) for file in files]
-        rounds = ceil(sum(sizes) / _JOB_BYTES / self._processes.at_once)
-        for part in even_parts(files, sizes, count=rounds * self._processes.at_once):
-            yield [
-                ToStore(
-                    file=file,
-                    place=writer.place(file.member, form),
-                    encrypted=form.cipher is not None,
-                    compression=form.compression,
-                )
-                for file in part
-                for form in [forms[file.member.stream]]
-            ]
-
-    def _store(self, files: Sequence[ToStore], writer: LakeWriter, *, md5: bool) -> list[Stored]:
-        with writer.storing() as stored:
-            found = self._processes.run(store_files, files, md5=md5)
-            stored.extend(each.staged for each in found if each.staged)
-        return found
-
-    def _fetched(self, file: OldFile, staged: StagedFile, known_by: HashName | None) -> FetchedFile:
+    def _fetched(self, file: OldFile, staged: StagedFile) -> FetchedFile:
         return FetchedFile(
             key=str(file.key),
             member=file.member,
             staged=staged,
             form=self._lake.form(file.member.stream),
-            known_by=known_by,
+            known_by="md5" if staged.md5 else None,
             checked=False,
         )
 
@@ -251,17 +222,6 @@ class Taking:
 
 def _span(cells: Sequence[Cell]) -> Window:
     return Window(cells[0].window.start, cells[-1].window.end)
-
-
-def held_bytes(file: OldFile, form: FileForm) -> int:
-    """About how much of a job a file takes up: what is held of a small one, and at least its share of the files."""
-    compresses = not (file.compressed or stream_named(file.member.stream).audio)
-    held = file.size_bytes
-    if form.compression == "none":
-        held *= _USUAL_COMPRESSION if file.compressed else 1
-    elif compresses:
-        held //= _USUAL_COMPRESSION
-    return max(min(held, SMALL_BYTES), _JOB_BYTES // _JOB_FILES)
 
 
 def _is_comparable(file: OldFile) -> bool:

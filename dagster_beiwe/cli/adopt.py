@@ -236,9 +236,9 @@ def _adopt(
         def advance(file: OldFile) -> None:
             shown.advance(1, file.size_bytes)
 
-        for participant, cells in plan.cells.items():
+        for cells in plan.parts():
             daily = _counts(adoption, study, instance, cells)
-            for report in adoption.run(participant, cells, daily, at_work, on_file=advance):
+            for report in adoption.run(cells, daily, at_work, on_file=advance):
                 if not report.complete:
                     incomplete.append(report)
                 elif recorder is not None:

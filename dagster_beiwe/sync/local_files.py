@@ -50,6 +50,9 @@ class LocalFiles(Protocol):
     def note(self, cells: Sequence[Cell], staged: Mapping[str, FetchedFile], result: DownloadResult) -> None:
         """What became of the staged files, once all requests for their windows are done."""
 
+    def close(self) -> None:
+        """Stage nothing any more: the sync ends, however it does."""
+
 
 def listed_key(file: FetchedFile) -> str:
     """The key under which a request lists a file.

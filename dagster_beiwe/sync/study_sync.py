@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import wait
-from contextlib import suppress
+from contextlib import closing, nullcontext, suppress
 from functools import partial
 
 from dagster_beiwe.cells import Cell
@@ -90,6 +90,7 @@ class StudySync:
             probe.result()
         with (
             LakeWriter(self._lake, run_id=self._run_id, participants={cell.participant for cell in wanted}) as writer,
+            closing(local) if local else nullcontext(),
             Downloader(self._client, self._lake, writer, self._policy, on_bytes=meter.received) as downloader,
         ):
             if changed_only and self._daily:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
 from types import ModuleType
@@ -38,7 +39,7 @@ from dagster_beiwe.encryption import encrypt_bytes
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.lake import BeiweLake, Manifest, StudyLake
 from dagster_beiwe.maintenance.exposure import find_exposures
-from dagster_beiwe.simulator import SimulatedServer, World
+from dagster_beiwe.simulator import ParticipantPlan, SimulatedServer, World
 from dagster_beiwe.sync import FetchPolicy, WindowReport
 from dagster_beiwe.windows import windows_between
 
@@ -63,7 +64,7 @@ def adopt(wanted: Adoption, client: BeiweClient, *, processes: bool = False) -> 
     """All that the plan names."""
     plan = wanted.plan()
     with wanted.working(plan, processes=processes) as at_work:
-        return [report for who, own in plan.cells.items() for report in wanted.run(who, own, daily(client), at_work)]
+        return [report for cells in plan.parts() for report in wanted.run(cells, daily(client), at_work)]
 
 
 def facts(manifest: Manifest | None) -> Any:
@@ -221,10 +222,40 @@ def test_what_differs_is_named_and_comes_from_the_server(
     assert tree(old) == before, "the old tree is only read"
 
 
+def test_processes_store_files_before_the_turn_of_their_windows(
+    lake: StudyLake, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever they are of. If the adoption ends there, they are removed, and stored again by the next one."""
+    world = small_world(people=[ParticipantPlan(id=each) for each in ("anna0001", "zoe00001")], streams=("gps",))
+    save_by_hand(world, tmp_path / "old", streams=("gps",))
+    monkeypatch.setattr("dagster_beiwe.adoption.adoption.processes_for", lambda *_: 2)
+    with SimulatedServer(world) as server, client_of(server) as client:
+        first = adoption(client, lake, tmp_path / "old", streams=("gps",), policy=ONE_WINDOW)
+        plan = first.plan()
+        (cells,) = plan.parts()
+        assert len(cells) == 4
+        with first.working(plan, processes=True) as at_work:
+            with closing(first.run(cells, daily(client), at_work)) as reports:
+                committed = next(reports).added
+                assert len(list(folder.rglob("*.lock"))) >= 2 * committed
+            assert len(list(folder.rglob("*.lock"))) == committed
+        check_lake(folder, lake)
+        assert len(adopt(adoption(client, lake, tmp_path / "old", streams=("gps",)), client, processes=True)) == 3
+    assert check_lake(folder, lake) == truth(world, "anna0001") | truth(world, "zoe00001")
+
+
+@pytest.mark.parametrize("processes", [0, 2])
 def test_a_killed_adoption_continues_with_what_is_left(
-    world: World, client: BeiweClient, lake: StudyLake, folder: Path, tmp_path: Path
+    world: World,
+    client: BeiweClient,
+    lake: StudyLake,
+    folder: Path,
+    tmp_path: Path,
+    processes: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The first window is committed, and its files are not read again."""
+    monkeypatch.setattr("dagster_beiwe.adoption.adoption.processes_for", lambda *_: processes)
     written = save_by_hand(world, tmp_path / "old", streams=("gps",))
     options: dict[str, Any] = {"streams": ("gps",), "policy": ONE_WINDOW}
     first = adoption(client, lake, tmp_path / "old", **options)
@@ -237,8 +268,8 @@ def test_a_killed_adoption_continues_with_what_is_left(
         if file.member.time in WINDOWS[1]:
             raise KeyboardInterrupt
 
-    with first.working(plan) as at_work, pytest.raises(KeyboardInterrupt):
-        list(first.run(who, cells, daily(client), at_work, on_file=stop))
+    with first.working(plan, processes=True) as at_work, pytest.raises(KeyboardInterrupt):
+        list(first.run(cells, daily(client), at_work, on_file=stop))
     again = adoption(client, lake, tmp_path / "old", **options)
     plan = again.plan()
     assert [cell.window for cell in plan.cells[who]] == WINDOWS[1:]
@@ -255,7 +286,7 @@ def test_files_count_once_if_another_run_commits_their_window(
     written = save_by_hand(world, tmp_path / "old", streams=("gps",))
     wanted = adoption(client, lake, tmp_path / "old", streams=("gps",), policy=ONE_WINDOW)
     plan = wanted.plan()
-    (who, cells), *_ = plan.cells.items()
+    (cells,) = plan.cells.values()
     read: list[OldFile] = []
 
     def commit_meanwhile(file: OldFile) -> None:
@@ -264,7 +295,7 @@ def test_files_count_once_if_another_run_commits_their_window(
         read.append(file)
 
     with wanted.working(plan) as at_work:
-        assert all(each.complete for each in wanted.run(who, cells, daily(client), at_work, on_file=commit_meanwhile))
+        assert all(each.complete for each in wanted.run(cells, daily(client), at_work, on_file=commit_meanwhile))
     in_first = sum(file.member.time in WINDOWS[0] for file in read)
     assert 0 < in_first < len(read) == len(written)
     assert (wanted.outcomes.held, wanted.outcomes.adopted) == (in_first, len(written) - in_first)

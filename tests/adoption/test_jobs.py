@@ -10,8 +10,8 @@ from core_helpers import PERSON
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dagster_beiwe.adoption.jobs import held_bytes
 from dagster_beiwe.adoption.old_tree import OldFile
-from dagster_beiwe.adoption.taking import held_bytes
 from dagster_beiwe.lake.staging import FileForm
 from dagster_beiwe.member_names import MemberName
 from dagster_beiwe.parts import even_parts

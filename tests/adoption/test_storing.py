@@ -36,7 +36,7 @@ def test_if_the_lake_fails_what_was_stored_is_removed(
         for each in found.files[PERSON]
     ]
     trees = OldAndNew(OldFiles(old, [PASSPHRASE]), lake.files, PASSPHRASE, 2)
-    kept = [each.kept for each in store_files(trees, files, md5=False)]
+    kept = [each.kept for each in store_files(trees, files)]
     assert {True, False} == {*kept}
     stored = {path for path in folder.rglob("*") if path.is_file()}
     assert len(stored) == len(files)
@@ -49,5 +49,5 @@ def test_if_the_lake_fails_what_was_stored_is_removed(
 
     monkeypatch.setattr(storing, "store_all", fail)
     with pytest.raises(LakeUnavailableError):
-        store_files(trees, files, md5=False)
+        store_files(trees, files)
     assert not [path for path in folder.rglob("*") if path.is_file()]
