@@ -279,10 +279,20 @@ def test_a_killed_adoption_continues_with_what_is_left(
     check_lake(folder, lake)
 
 
+@pytest.mark.parametrize("processes", [0, 2])
+@pytest.mark.parametrize("of_it", ["gps", "power_state"])
 def test_files_count_once_if_another_run_commits_their_window(
-    world: World, client: BeiweClient, lake: StudyLake, folder: Path, tmp_path: Path
+    world: World,
+    client: BeiweClient,
+    lake: StudyLake,
+    folder: Path,
+    tmp_path: Path,
+    of_it: str,
+    processes: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As what they are in the end: the lake has them already."""
+    """As what they are in the end: if it was other files, they are stored again."""
+    monkeypatch.setattr("dagster_beiwe.adoption.adoption.processes_for", lambda *_: processes)
     written = save_by_hand(world, tmp_path / "old", streams=("gps",))
     wanted = adoption(client, lake, tmp_path / "old", streams=("gps",), policy=ONE_WINDOW)
     plan = wanted.plan()
@@ -291,14 +301,15 @@ def test_files_count_once_if_another_run_commits_their_window(
 
     def commit_meanwhile(file: OldFile) -> None:
         if not read:
-            sync(client, BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE), cells[:1], streams=("gps",))
+            sync(client, BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE), cells[:1], streams=(of_it,))
         read.append(file)
 
-    with wanted.working(plan) as at_work:
+    with wanted.working(plan, processes=True) as at_work:
         assert all(each.complete for each in wanted.run(cells, daily(client), at_work, on_file=commit_meanwhile))
     in_first = sum(file.member.time in WINDOWS[0] for file in read)
     assert 0 < in_first < len(read) == len(written)
-    assert (wanted.outcomes.held, wanted.outcomes.adopted) == (in_first, len(written) - in_first)
+    held = in_first if of_it == "gps" else 0
+    assert (wanted.outcomes.held, wanted.outcomes.adopted) == (held, len(written) - held)
     check_lake(folder, lake)
 
 
