@@ -84,8 +84,9 @@ def facts(costs: Mapping[str, Any]) -> str:
     return (
         f"All data of an iPhone in a month, {costs['files']:,} files and {costs['size_bytes'] / _MEGA:,.0f} MB plain, "
         f"from a server where each request costs {costs['costs']['auth_seconds']:g} s and each file "
-        f"{costs['costs']['file_seconds'] * 1000:g} ms, as a real one needed on two cores. *Bare download* receives "
-        "the same archive in one request and discards it; ours checks, encrypts (`cryptease`), and stores it. Of "
+        f"{costs['costs']['file_seconds'] * 1000:g} ms, as a real one needed on two cores. It reads files "
+        "ahead of the client, as real ones do. *Bare download* receives the same archive in one request and discards "
+        "it; ours checks, encrypts (`cryptease`), and stores it. Of "
         f"{costs['at_once']} runs at once, each is a process of its own with another participant, and the server "
         "serves all of them at the same time; the seconds are those of the slowest. The share of a core and the memory "
         f"are those of one run. Measured {costs['taken'][:10]}."

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from http.server import ThreadingHTTPServer
+from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -50,10 +51,10 @@ class SimulatedServer:
 
     Use it as a context manager, or call ``start()`` and ``stop()``. ``port`` 0 takes any free one. ``profile`` is
     the server's generation (see ``PROFILE_NAMES``; any date will do). ``auth_seconds`` is the cost of checking a
-    secret key (0.15 on a real server), ``file_seconds`` that of each file in an archive (0.0035 there);
-    ``extra_latency_seconds`` is added to every response. ``order_seed`` decides the order of members and participants,
-    which differs from request to request. ``behind_nginx`` hides aborted streams: they end as if complete.
-    ``max_form_bytes`` is a proxy's limit (413 beyond; nginx accepts 1 MB). ``control`` opens ``POST
+    secret key (0.15 on a real server), ``file_seconds`` that of each file in an archive (0.0035 there), which is read
+    ahead of the client. ``extra_latency_seconds`` is added to every response. ``order_seed`` decides the order of
+    members and participants, which differs from request to request. ``behind_nginx`` hides aborted streams: they end as
+    if complete. ``max_form_bytes`` is a proxy's limit (413 beyond; nginx accepts 1 MB). ``control`` opens ``POST
     /_simulator/<action>`` and the page ``/_simulator/``; ``on_change`` is then called with the action and its arguments
     as JSON whenever one changed something.
     """
@@ -220,7 +221,7 @@ class SimulatedServer:
         if wait:
             self.stopping.wait(wait)
         if self.file_seconds and answer.archive:
-            answer = replace(answer, archive=replace(answer.archive, read_file=self._read_file))
+            answer = replace(answer, archive=replace(answer.archive, read_file=self._reading_ahead()))
         return answer, delivery
 
     def _answer(self, request: Request, slow_key_check: Callable[[], None]) -> Answer:
@@ -241,8 +242,17 @@ class SimulatedServer:
             traceback.print_exc()
             return server_error()
 
-    def _read_file(self) -> None:
-        self.stopping.wait(self.file_seconds)
+    def _reading_ahead(self) -> Callable[[], None]:
+        """Waits until the next file of an archive is read from storage. A server does not stop for a slow client."""
+        ready = monotonic()
+
+        def wait() -> None:
+            nonlocal ready
+            ready += self.file_seconds
+            if (seconds := ready - monotonic()) > 0:
+                self.stopping.wait(seconds)
+
+        return wait
 
     def record(self, request: Request, *, status: int, bytes_received: int, bytes_sent: int) -> None:
         form = tuple(pair for pair in request.form if pair[0] not in _SECRET_FIELDS)

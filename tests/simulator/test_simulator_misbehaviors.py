@@ -332,21 +332,29 @@ def test_checking_a_key_keeps_nobody_waiting(world: World) -> None:
         server.stopping = waiting
 
 
-def test_each_file_of_an_archive_costs_time(world: World) -> None:
-    """As reading it from storage does; files that are not sent cost nothing."""
-    waited: list[float | None] = []
+@pytest.mark.parametrize("sending", [0, 0.5, 100])
+def test_each_file_of_an_archive_costs_time(world: World, sending: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As reading it from storage does, which goes on while others are sent. Files that are not sent cost nothing."""
+    now = 0.0
+    waited: list[float] = []
 
     class Clock(threading.Event):
-        """Notes what is waited for."""
+        """Moves on by what is waited for, and by what sending a file takes."""
 
         def wait(self, seconds: float | None = None) -> bool:
-            waited.append(seconds)
+            nonlocal now
+            waited.append(seconds or 0)
+            now += waited[-1] + sending
             return False
 
-    with SimulatedServer(world, file_seconds=0.0035) as server:
+    monkeypatch.setattr("dagster_beiwe.simulator.server.monotonic", lambda: now)
+    with SimulatedServer(world, file_seconds=1) as server:
         waiting, server.stopping = server.stopping, Clock()
         _, body, _ = raw_get_data(server, **GPS)
         server.stopping = waiting
     members = [name for name in zipfile.ZipFile(io.BytesIO(body)).namelist() if name != "registry"]
-    assert waited == [0.0035] * len(members)
-    assert members
+    assert len(members) > 1
+    if sending < 1:
+        assert waited == [1, *[1 - sending] * (len(members) - 1)]
+    else:
+        assert waited == [1], "the others were read meanwhile"
