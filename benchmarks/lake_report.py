@@ -145,13 +145,9 @@ _REASONS: Mapping[tuple[str, str], str] = {
         "Before a window is committed, the content of every old file is proven (decompressed and hashed), and so is "
         "that of every new file, which is read back and decrypted for it. The limit does none of this."
     ),
-    ("adopt", "hours"): (
-        "Each file is hashed twice, and once more as it is stored. Processes share a participant's files, so fewer "
-        "are encrypted in step. While the server compares and windows are committed, no file is read."
-    ),
-    ("adopt", _SMALL): (
+    ("adopt", ""): (
         "Each file is looked up, hashed three times, compared with the server, which answers on the same machine, and "
-        "recorded. Comparing and recording is Python, on one core, and no file is read meanwhile."
+        "recorded. Comparing and recording is Python, on one core."
     ),
     ("export", ""): (
         "Each file's record is read, its content proven, and it gets its own name when it is complete and noted in a "
