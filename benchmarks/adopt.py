@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -112,10 +113,9 @@ def take_over(
     adoption = Adoption(client, lake, tree, windows, passphrases=[passphrase], passphrase=passphrase)
     plan = adoption.plan()
     with adoption.working(plan, processes=True) as at_work:
-        for cells in plan.parts():
-            rows = client.summary_statistics(study, participants=sorted({cell.participant for cell in cells}))
-            for report in adoption.run(cells, DailyIndex.of(zone, rows), at_work):
-                assert report.complete, report.failures
+        daily = DailyIndex.of(zone, client.summary_statistics(study, participants=list(plan.cells)))
+        for report in adoption.run(list(chain.from_iterable(plan.cells.values())), daily, at_work):
+            assert report.complete, report.failures
     return adoption, sum(map(len, tree.files.values()))
 
 

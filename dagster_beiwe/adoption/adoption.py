@@ -29,9 +29,6 @@ from dagster_beiwe.windows import Window
 RUN_ID: Final = "adopt"
 """The run that the lake names for what was adopted."""
 
-_TOGETHER: Final = 20
-"""Participants whose windows are adopted in one go: more than processes hold the files of, and soon done."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class AdoptionPlan:
@@ -49,12 +46,6 @@ class AdoptionPlan:
     files_held: int
     absent: Sequence[str]
     outside: Sequence[str]
-
-    def parts(self) -> Iterator[list[Cell]]:
-        """The cells to adopt, those of some participants at a time: their counts are asked for together."""
-        whose = list(self.cells)
-        for start in range(0, len(whose), _TOGETHER):
-            yield [cell for participant in whose[start : start + _TOGETHER] for cell in self.cells[participant]]
 
 
 @dataclass
@@ -156,9 +147,11 @@ class Adoption:
     ) -> Generator[WindowReport, None, None]:
         """Adopt windows, and yield the report of each as soon as it is committed.
 
-        ``daily`` are the server's counts of their days, and ``processes`` those that are ``working``. With many windows
-        at a time, these have something to do while the server compares. Raises as ``StudySync.run`` does.
+        ``daily`` are the server's counts of their days, and ``processes`` those that are ``working``. Pass many windows
+        at a time: processes store the files of later ones while the server compares earlier ones. Raises as
+        ``StudySync.run`` does.
         """
+        processes.start()  # while the lake is read, and the server is asked what it can do
         taking = Taking(
             self.lake,
             self.tree.files,
@@ -169,7 +162,6 @@ class Adoption:
         )
         sync = StudySync(self.client, self.lake, streams=self.streams, run_id=RUN_ID, policy=self.policy, daily=daily)
         try:
-            processes.start()  # while the server is asked what it can do
             with closing(sync.run(cells, local=taking)) as reports:
                 yield from reports
         finally:

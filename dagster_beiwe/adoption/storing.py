@@ -41,7 +41,7 @@ class ToStore:
     place: FilePlace
     encrypted: bool
     compression: Compression
-    md5: bool = False
+    md5: bool
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,7 +62,7 @@ class Outcomes:
 class Taking:
     """The files of an old tree, by participant and oldest first, as a sync of ``cells`` takes them: see ``LocalFiles``.
 
-    ``on_file`` is called for each file when it is first the turn of its window. If another run commits one of the
+    ``on_file`` is called once for each file, when its window's turn comes. If another run commits one of the
     windows meanwhile, it is taken again: then only what became of its files in the end counts.
     """
 
@@ -85,8 +85,9 @@ class Taking:
         self._sizes: dict[str, int] = {}
         self._held: frozenset[str] = frozenset()
         self._kept: set[str] = set()
-        held = lake.at()
-        lacking = [cell for cell in sorted(cells) if cell.window.key not in held.index(cell.participant)]
+        now = lake.at()
+        # The lake holds nothing of these, so no name is taken there, and files may get theirs before the plan.
+        lacking = [cell for cell in sorted(cells) if cell.window.key not in now.index(cell.participant)]
         ahead = [file for cell in lacking for file in self._inside(cell.participant, cell.window)]
         self._jobs = Jobs(lake, processes, ahead=[file for file in ahead if _is_comparable(file)])
 

@@ -93,7 +93,8 @@ class LakeWriter:
     ``WrongPassphraseError``, ``IntegrityError`` or ``LakeUnavailableError`` before anything is written.
 
     Whoever writes shares the study's guard, which on a local disk keeps collections and withdrawals out. ``plan``
-    before anything of a participant is fetched. Where a record costs requests, commits wait to share one: report what
+    before anything of a participant is fetched; on a disk that locks, where nobody collects meanwhile, files of windows
+    that the lake lacks may be stored earlier. Where a record costs requests, commits wait to share one: report what
     has an outcome, and ``flush`` for the rest.
     """
 
@@ -160,6 +161,14 @@ class LakeWriter:
             taken=frozenset(lake.folder(participant, record.path) for record in held),
         )
         return self._plan
+
+    def admits(self, participant: str) -> bool:
+        """Whether files of a participant may be stored ahead of ``plan``, which tells why not."""
+        try:
+            self._batch.place(Subject(participant))
+        except (IntegrityError, WithdrawnError):
+            return False
+        return True
 
     def counts_secret(self, participant: str) -> bytes:
         """The key of the fingerprint of the server's counts; made if there is none."""

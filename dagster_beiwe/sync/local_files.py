@@ -51,7 +51,7 @@ class LocalFiles(Protocol):
         """What became of the staged files, once all requests for their windows are done."""
 
     def close(self) -> None:
-        """Stage nothing any more: the sync ends, however it does."""
+        """End what was begun ahead: called once, however the sync ends, before its writer is closed."""
 
 
 def listed_key(file: FetchedFile) -> str:

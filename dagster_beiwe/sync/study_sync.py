@@ -90,7 +90,7 @@ class StudySync:
             probe.result()
         with (
             LakeWriter(self._lake, run_id=self._run_id, participants={cell.participant for cell in wanted}) as writer,
-            closing(local) if local else nullcontext(),
+            closing(local) if local is not None else nullcontext(),
             Downloader(self._client, self._lake, writer, self._policy, on_bytes=meter.received) as downloader,
         ):
             if changed_only and self._daily:

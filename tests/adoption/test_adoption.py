@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import closing, suppress
 from datetime import datetime, timezone
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest import mock
 
 import pytest
 from core_helpers import (
@@ -32,12 +35,17 @@ from core_helpers import (
 from msgspec.structs import asdict, replace
 from old_trees import save_by_hand, save_with_mano
 
-from dagster_beiwe.adoption.adoption import Adoption
+from dagster_beiwe.adoption.adoption import Adoption, AdoptionPlan
 from dagster_beiwe.adoption.old_tree import OldFile, OldTree
+from dagster_beiwe.cells import Cell
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.encryption import encrypt_bytes
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.lake import BeiweLake, Manifest, StudyLake
+from dagster_beiwe.lake.catalog import withdrawal
+from dagster_beiwe.lake.catalog.catalog import Catalog
+from dagster_beiwe.lake.catalog.withdrawal import withdraw
+from dagster_beiwe.lake.layout import LogLayout, Subject
 from dagster_beiwe.maintenance.exposure import find_exposures
 from dagster_beiwe.simulator import ParticipantPlan, SimulatedServer, World
 from dagster_beiwe.sync import FetchPolicy, WindowReport
@@ -64,7 +72,11 @@ def adopt(wanted: Adoption, client: BeiweClient, *, processes: bool = False) -> 
     """All that the plan names."""
     plan = wanted.plan()
     with wanted.working(plan, processes=processes) as at_work:
-        return [report for cells in plan.parts() for report in wanted.run(cells, daily(client), at_work)]
+        return list(wanted.run(all_cells(plan), daily(client), at_work))
+
+
+def all_cells(plan: AdoptionPlan) -> list[Cell]:
+    return list(chain.from_iterable(plan.cells.values()))
 
 
 def facts(manifest: Manifest | None) -> Any:
@@ -225,14 +237,14 @@ def test_what_differs_is_named_and_comes_from_the_server(
 def test_processes_store_files_before_the_turn_of_their_windows(
     lake: StudyLake, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever they are of. If the adoption ends there, they are removed, and stored again by the next one."""
+    """Also those of other participants. What is not committed is removed, and the next adoption stores it again."""
     world = small_world(people=[ParticipantPlan(id=each) for each in ("anna0001", "zoe00001")], streams=("gps",))
     save_by_hand(world, tmp_path / "old", streams=("gps",))
     monkeypatch.setattr("dagster_beiwe.adoption.adoption.processes_for", lambda *_: 2)
     with SimulatedServer(world) as server, client_of(server) as client:
         first = adoption(client, lake, tmp_path / "old", streams=("gps",), policy=ONE_WINDOW)
         plan = first.plan()
-        (cells,) = plan.parts()
+        cells = all_cells(plan)
         assert len(cells) == 4
         with first.working(plan, processes=True) as at_work:
             with closing(first.run(cells, daily(client), at_work)) as reports:
@@ -242,6 +254,46 @@ def test_processes_store_files_before_the_turn_of_their_windows(
         check_lake(folder, lake)
         assert len(adopt(adoption(client, lake, tmp_path / "old", streams=("gps",)), client, processes=True)) == 3
     assert check_lake(folder, lake) == truth(world, "anna0001") | truth(world, "zoe00001")
+
+
+def lose_token(folder: Path, catalog: Catalog) -> None:
+    """Of the second participant; the log is opened from a checkpoint, and does not miss it."""
+    catalog.write_checkpoint()
+    (folder / LogLayout(STUDY).home(Subject("mia00001")).token(0)).unlink()
+
+
+def withdraw_partly(folder: Path, catalog: Catalog) -> None:
+    """The second participant, up to the first file that was to be removed."""
+    with mock.patch.object(withdrawal, "_delete", side_effect=KeyboardInterrupt), suppress(KeyboardInterrupt):
+        withdraw(catalog, [Subject("mia00001")], run_id="purge")
+
+
+@pytest.mark.parametrize("happen", [lose_token, withdraw_partly])
+@pytest.mark.parametrize("processes", [0, 2])
+def test_one_participant_is_refused_and_the_others_are_adopted(
+    lake: StudyLake,
+    folder: Path,
+    tmp_path: Path,
+    happen: Callable[[Path, Catalog], None],
+    processes: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    people = ("anna0001", "mia00001", "zoe00001")
+    world = small_world(people=[ParticipantPlan(id=each) for each in people], hours=(5,), streams=("gps",))
+    save_by_hand(world, tmp_path / "old", streams=("gps",))
+    monkeypatch.setattr("dagster_beiwe.adoption.adoption.processes_for", lambda *_: processes)
+    with SimulatedServer(world) as server, client_of(server) as client:
+        sync(client, lake, cells_of("mia00001")[:1], streams=("gps",))
+        catalog = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE).catalog()
+        assert catalog is not None
+        happen(folder, catalog)
+        lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)
+        reports = adopt(adoption(client, lake, tmp_path / "old", streams=("gps",)), client, processes=True)
+    assert {(each.cell.participant, each.complete) for each in reports} == {
+        ("anna0001", True),
+        ("mia00001", False),
+        ("zoe00001", True),
+    }
 
 
 @pytest.mark.parametrize("processes", [0, 2])
@@ -291,7 +343,7 @@ def test_files_count_once_if_another_run_commits_their_window(
     processes: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As what they are in the end: if it was other files, they are stored again."""
+    """If it committed the same files, they count as held; if others, they are stored again."""
     monkeypatch.setattr("dagster_beiwe.adoption.adoption.processes_for", lambda *_: processes)
     written = save_by_hand(world, tmp_path / "old", streams=("gps",))
     wanted = adoption(client, lake, tmp_path / "old", streams=("gps",), policy=ONE_WINDOW)

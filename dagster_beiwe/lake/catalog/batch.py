@@ -1,7 +1,8 @@
 """What one run plans, writes and commits on one state of a log.
 
 A batch reads the state first and writes afterwards, so that everything it made is younger than the record it names as
-its base. Files that a record may name are left in place until it is known that none does.
+its base. (On a disk that locks, files may be older: no collector runs meanwhile.) Files that a record may name are left
+in place until it is known that none does.
 """
 
 from __future__ import annotations
