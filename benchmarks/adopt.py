@@ -113,7 +113,7 @@ def take_over(
     adoption = Adoption(client, lake, tree, windows, passphrases=[passphrase], passphrase=passphrase)
     plan = adoption.plan()
     with adoption.working(plan, processes=True) as at_work:
-        daily = DailyIndex.of(zone, client.summary_statistics(study, participants=list(plan.cells)))
+        daily = DailyIndex.of(zone, client.summary_statistics(study))
         for report in adoption.run(list(chain.from_iterable(plan.cells.values())), daily, at_work):
             assert report.complete, report.failures
     return adoption, sum(map(len, tree.files.values()))
