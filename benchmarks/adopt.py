@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from itertools import chain
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -113,9 +112,10 @@ def take_over(
     adoption = Adoption(client, lake, tree, windows, passphrases=[passphrase], passphrase=passphrase)
     plan = adoption.plan()
     with adoption.working(plan, processes=True) as at_work:
-        daily = DailyIndex.of(zone, client.summary_statistics(study))
-        for report in adoption.run(list(chain.from_iterable(plan.cells.values())), daily, at_work):
-            assert report.complete, report.failures
+        for cells in adoption.parts(plan):
+            rows = client.summary_statistics(study, participants=sorted({cell.participant for cell in cells}))
+            for report in adoption.run(cells, DailyIndex.of(zone, rows), at_work):
+                assert report.complete, report.failures
     return adoption, sum(map(len, tree.files.values()))
 
 

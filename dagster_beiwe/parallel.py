@@ -52,8 +52,13 @@ def processes_for(files: int, size_bytes: int, *, file_seconds: float = _FILE_SE
     ``ConfigurationError`` if ``BEIWE_PROCESSES`` is no number.
     """
     number = _wanted() or min(_MOST, cores())
-    worth = files * file_seconds + size_bytes * _BYTE_SECONDS >= _WORTH_SECONDS
+    worth = work_seconds(files, size_bytes, file_seconds=file_seconds) >= _WORTH_SECONDS
     return number if worth and number > 1 else 0
+
+
+def work_seconds(files: int, size_bytes: int, *, file_seconds: float = _FILE_SECONDS) -> float:
+    """About how long one process works on so many files and bytes, as ``processes_for`` judges."""
+    return files * file_seconds + size_bytes * _BYTE_SECONDS
 
 
 def _wanted() -> int | None:

@@ -22,12 +22,17 @@ from dagster_beiwe.cells import Cell
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.lake import Manifest, StudyLake
-from dagster_beiwe.parallel import Processes, processes_for
+from dagster_beiwe.parallel import Processes, processes_for, work_seconds
 from dagster_beiwe.sync import DailyIndex, FetchPolicy, StudySync, WindowReport
 from dagster_beiwe.windows import Window
 
 RUN_ID: Final = "adopt"
 """The run that the lake names for what was adopted."""
+
+_PART_PARTICIPANTS: Final = 10
+_PART_SECONDS: Final = 30.0
+"""A part is complete with the participant with whom it takes so long. What the server deletes meanwhile is noticed by a
+later run only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +142,21 @@ class Adoption:
             number=processes_for(plan.files, plan.size_bytes) if processes else 0,
         )
 
+    def parts(self, plan: AdoptionPlan) -> Iterator[list[Cell]]:
+        """The cells of a plan in parts that are soon adopted, so that the counts of each can be asked for in turn."""
+        part: list[Cell] = []
+        participants, seconds = 0, 0.0
+        for participant, cells in plan.cells.items():
+            files = self.tree.files[participant]
+            part += cells
+            participants += 1
+            seconds += work_seconds(len(files), sum(file.size_bytes for file in files))
+            if participants == _PART_PARTICIPANTS or seconds > _PART_SECONDS:
+                yield part
+                part, participants, seconds = [], 0, 0.0
+        if part:
+            yield part
+
     def run(
         self,
         cells: Sequence[Cell],
@@ -147,8 +167,8 @@ class Adoption:
     ) -> Generator[WindowReport, None, None]:
         """Adopt windows, and yield the report of each as soon as it is committed.
 
-        ``daily`` are the server's counts of their days, and ``processes`` those that are ``working``. Pass many windows
-        at a time: processes store the files of later ones while the server compares earlier ones. Raises as
+        Pass one of the ``parts``: processes store the files of later windows while the server compares earlier ones.
+        ``daily`` are the server's counts of their days, and ``processes`` those that are ``working``. Raises as
         ``StudySync.run`` does.
         """
         processes.start()  # while the lake is read, and the server is asked what it can do

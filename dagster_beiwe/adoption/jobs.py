@@ -6,7 +6,7 @@ Processes begin the next job while the server compares and windows are committed
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from math import ceil
@@ -14,6 +14,7 @@ from typing import Final
 
 from dagster_beiwe.adoption.old_tree import OldFile
 from dagster_beiwe.adoption.storing import OldAndNew, Stored, ToStore, store_files
+from dagster_beiwe.errors import LakeUnavailableError
 from dagster_beiwe.lake import LakeWriter, StudyLake
 from dagster_beiwe.lake.staging import SMALL_BYTES, FileForm
 from dagster_beiwe.meanwhile import read_ahead
@@ -30,9 +31,6 @@ _LARGE_FILES: Final = 4
 """Nor more than so many times as many bytes of large files, of which little is held."""
 _USUAL_COMPRESSION: Final = 3
 
-_Done = tuple[Sequence[ToStore], Sequence[Stored]]
-"""What a job was given, and what became of it."""
-
 
 class Jobs:
     """Stores the files of one sync. Close it before the writer.
@@ -45,43 +43,53 @@ class Jobs:
         self._lake, self._processes = lake, processes
         # Processes imply a local disk, where the writer's guard keeps collections and withdrawals out.
         self._ahead = ahead if processes.number else ()
-        self._awaited: set[str] = set()
+        self._awaited = {file.path for file in self._ahead}
+        """Those whose job is not done."""
         self._stored: dict[str, Stored] = {}
-        self._jobs_ahead: Generator[_Done, None, None] | None = None
+        self._begun: Generator[tuple[list[ToStore], list[Stored]], None, None] | None = None
 
     def store(self, files: Sequence[OldFile], writer: LakeWriter) -> Generator[tuple[OldFile, Stored], None, None]:
         """What became of each file."""
-        if self._jobs_ahead is None:
-            self._jobs_ahead = self._begin(writer)
-        others = [file for file in files if file.path not in self._awaited]
+        if self._begun is None:
+            self._begun = self._carry_out(self._jobs_ahead(writer), partial(self._try, writer))
+        others = []
         for file in files:
-            if file.path in self._awaited:
-                yield file, self._take(file.path)
-        with closing(self._carry_out(others, writer)) as jobs:
-            for job in jobs:
-                yield from _by_file(job)
-
-    def _begin(self, writer: LakeWriter) -> Generator[_Done, None, None]:
-        admitted = {who for who in {file.member.participant for file in self._ahead} if writer.admits(who)}
-        ahead = [file for file in self._ahead if file.member.participant in admitted]
-        self._awaited = {file.path for file in ahead}
-        return self._carry_out(ahead, writer)
-
-    def _take(self, path: str) -> Stored:
-        """What became of a file that is stored ahead. Jobs are in the order in which files are asked for."""
-        assert self._jobs_ahead is not None, "the first call has begun them"
-        while path not in self._stored:
-            self._stored.update((file.path, found) for file, found in _by_file(next(self._jobs_ahead)))
-        self._awaited.remove(path)
-        return self._stored.pop(path)
+            if found := self._stored_ahead(file):
+                yield file, found
+            else:
+                others.append(file)
+        jobs = ([self._to_store(file, writer) for file in part] for part in self._parts(others))
+        with closing(self._carry_out(jobs, partial(self._run, writer))) as results:
+            for job, done in results:
+                yield from ((each.file, found) for each, found in zip(job, done, strict=True))
 
     def close(self) -> None:
         """Wait for the jobs that have begun. What they stored is the writer's to remove."""
-        if self._jobs_ahead is not None:
-            self._jobs_ahead.close()
+        if self._begun is not None:
+            self._begun.close()
 
-    def _carry_out(self, files: Sequence[OldFile], writer: LakeWriter) -> Generator[_Done, None, None]:
-        return read_ahead(self._jobs(files, writer), partial(self._run, writer), most=self._processes.at_once)
+    def _stored_ahead(self, file: OldFile) -> Stored | None:
+        """What became of a file that is stored ahead; None if it was not. Jobs are in the order of the turns."""
+        assert self._begun is not None, "whoever stores has begun them"
+        while file.path in self._awaited and (result := next(self._begun, None)):
+            paths = [each.file.path for each in result[0]]
+            self._awaited.difference_update(paths)
+            self._stored.update(zip(paths, result[1], strict=False))
+        return self._stored.pop(file.path, None)
+
+    def _jobs_ahead(self, writer: LakeWriter) -> Iterator[list[ToStore]]:
+        """Without the files of participants who are refused: in their turn, the plan tells why."""
+        for part in self._parts(self._ahead):
+            admitted = {who for who in {file.member.participant for file in part} if writer.admits(who)}
+            refused = [file.path for file in part if file.member.participant not in admitted]
+            self._awaited.difference_update(refused)
+            if job := [self._to_store(file, writer) for file in part if file.member.participant in admitted]:
+                yield job
+
+    def _carry_out(
+        self, jobs: Iterator[list[ToStore]], run: Callable[[list[ToStore]], list[Stored]]
+    ) -> Generator[tuple[list[ToStore], list[Stored]], None, None]:
+        return read_ahead(jobs, run, most=self._processes.at_once)
 
     def _run(self, writer: LakeWriter, job: Sequence[ToStore]) -> list[Stored]:
         with writer.storing() as stored:
@@ -89,27 +97,31 @@ class Jobs:
             stored.extend(each.staged for each in found if each.staged)
         return found
 
-    def _jobs(self, files: Sequence[OldFile], writer: LakeWriter) -> Iterator[list[ToStore]]:
+    def _try(self, writer: LakeWriter, job: Sequence[ToStore]) -> list[Stored]:
+        """Nothing if the lake can't be written, which may be one participant's folder: each file's turn tells."""
+        try:
+            return self._run(writer, job)
+        except LakeUnavailableError:
+            return []
+
+    def _parts(self, files: Sequence[OldFile]) -> Iterator[list[OldFile]]:
         """Files in order, in as many parts as processes have something to do with."""
-        forms = {stream: self._lake.form(stream) for stream in {file.member.stream for file in files}}
-        sizes = [held_bytes(file, forms[file.member.stream]) for file in files]
+        sizes = [held_bytes(file, self._form(file)) for file in files]
         rounds = ceil(sum(sizes) / _JOB_BYTES / self._processes.at_once)
-        for part in even_parts(files, sizes, count=rounds * self._processes.at_once):
-            yield [
-                ToStore(
-                    file=file,
-                    place=writer.place(file.member, form),
-                    encrypted=form.cipher is not None,
-                    compression=form.compression,
-                    md5=file.member.time < SHA1_KEPT_SINCE,
-                )
-                for file in part
-                for form in [forms[file.member.stream]]
-            ]
+        return even_parts(files, sizes, count=rounds * self._processes.at_once)
 
+    def _to_store(self, file: OldFile, writer: LakeWriter) -> ToStore:
+        form = self._form(file)
+        return ToStore(
+            file=file,
+            place=writer.place(file.member, form),
+            encrypted=form.cipher is not None,
+            compression=form.compression,
+            md5=file.member.time < SHA1_KEPT_SINCE,
+        )
 
-def _by_file(job: _Done) -> Iterator[tuple[OldFile, Stored]]:
-    return ((each.file, found) for each, found in zip(*job, strict=True))
+    def _form(self, file: OldFile) -> FileForm:
+        return self._lake.form(file.member.stream)
 
 
 def held_bytes(file: OldFile, form: FileForm) -> int:

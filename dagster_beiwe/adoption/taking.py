@@ -31,8 +31,8 @@ class Outcomes:
     ``sent_again``: the server has the same, but cannot compare it, so it was downloaded. ``changed``: it has other
     content, which was downloaded. ``foreign``: it does not have the file, which stays in the old tree.
     ``unreadable``: {path: why}; what the server has was downloaded. ``held``: the lake had them already.
-    ``not_compared``: a request failed; their windows are incomplete. ``missing`` are files of the server that the tree
-    lacked, which were downloaded.
+    ``not_compared``: their windows are incomplete, because a request failed or they were refused. ``missing`` are files
+    of the server that the tree lacked, which were downloaded.
     """
 
     adopted: int = 0
@@ -76,7 +76,7 @@ class Taking:
         processes: Processes[OldAndNew],
         on_file: Callable[[OldFile], None] = lambda _: None,
     ) -> None:
-        self._lake, self._files, self._opener = lake, files, opener
+        self._lake, self._files, self._opener, self._cells = lake, files, opener, cells
         self._on_file = on_file
         self._noted: dict[Cell, Outcomes] = {}
         self._unreadable: dict[str, str] = {}
@@ -92,10 +92,13 @@ class Taking:
         self._jobs = Jobs(lake, processes, ahead=[file for file in ahead if _is_comparable(file)])
 
     def outcomes(self) -> Outcomes:
-        """What became of the files so far."""
+        """What became of the files, once the sync has ended."""
         total = Outcomes(unreadable=dict(self._unreadable))
         for each in self._noted.values():
             total.add(each)
+        for cell in self._cells:
+            inside = self._inside(cell.participant, cell.window) if cell not in self._noted else ()
+            total.not_compared += sum(file.path not in self._unreadable for file in inside)
         return total
 
     def stage(self, cells: Sequence[Cell], writer: LakeWriter, held: Collection[str]) -> Mapping[str, FetchedFile]:

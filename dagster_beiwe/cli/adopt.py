@@ -211,16 +211,6 @@ def _counts(adoption: Adoption, study: Study, instance: dg.DagsterInstance, cell
     return daily
 
 
-def _parts(plan: AdoptionPlan) -> Iterator[list[Cell]]:
-    """The cells to adopt, those of as many participants at a time as the server counts in one answer."""
-    from dagster_beiwe.studies.server_counts import batches
-
-    windows = [cell.window for cells in plan.cells.values() for cell in cells]
-    days = (max(each.end for each in windows) - min(each.start for each in windows)).days if windows else 0
-    for participants in batches(list(plan.cells), days=days):
-        yield [cell for participant in participants for cell in plan.cells[participant]]
-
-
 def _adopt(
     adoption: Adoption, plan: AdoptionPlan, study: Study, instance: dg.DagsterInstance, spec: dg.AssetSpec | None
 ) -> list[WindowReport]:
@@ -246,7 +236,7 @@ def _adopt(
         def advance(file: OldFile) -> None:
             shown.advance(1, file.size_bytes)
 
-        for cells in _parts(plan):
+        for cells in adoption.parts(plan):
             daily = _counts(adoption, study, instance, cells)
             for report in adoption.run(cells, daily, at_work, on_file=advance):
                 if not report.complete:

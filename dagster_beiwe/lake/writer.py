@@ -105,6 +105,7 @@ class LakeWriter:
         self._counting = threading.Lock()
         self._storing = 0
         """How many blocks store files just now."""
+        self._closed = False
         self._waiting: list[tuple[Subject, Place, int, NewVersion, Submitted]] = []
         self._compared: list[tuple[str, str, int, datetime]] = []
         self._plan: Plan | None = None
@@ -123,8 +124,10 @@ class LakeWriter:
 
     def __exit__(self, kind: object, *rest: object) -> None:
         with self._open:
-            if self._storing:  # an interrupt does not wait for it
-                self._batch.doubt()
+            with self._counting:
+                self._closed = True
+                if self._storing:  # an interrupt does not wait for it
+                    self._batch.doubt()
             if not (isinstance(kind, type) and issubclass(kind, LakeUnavailableError)):
                 self.flush()
                 self._note_compared()
@@ -203,10 +206,13 @@ class LakeWriter:
     def storing(self) -> Iterator[list[StagedFile]]:
         """Store files in their places meanwhile, and add them to the list: those that are not committed are removed.
 
-        If this writer is closed before the block ends, the next run collects what the block has stored.
+        If this writer is closed before the block ends, the next run collects what the block has stored. Raises
+        ``RuntimeError`` if it was closed before the block begins: an interrupt may lose sight of a thread.
         """
         files: list[StagedFile] = []
         with self._counting:
+            if self._closed:
+                raise RuntimeError("The writer is closed, so nothing more is stored.")
             self._storing += 1
         # In an object store that fails, something may still appear; a disk has removed it, but a lost process has not.
         kinds = ProcessLostError if self._storage.locks else (ProcessLostError, LakeUnavailableError)

@@ -77,8 +77,8 @@ def unproven(
 ) -> set[str]:
     """Keys of the ``kept`` files that the server's counts do not account for: it may not have them.
 
-    They do if they count every byte that is here of a day and stream. ``beside`` are files of the hours around, which
-    belong to the same days.
+    They do if they count every byte that is here of a day and stream, but never for an empty file. ``beside`` are files
+    of the hours around, which belong to the same days.
     """
     around: dict[tuple[date, str], int] = {}
     for size in beside:
@@ -90,7 +90,7 @@ def unproven(
         day = ledger.daily.day(ledger.participant, date_)
         if day.certain and day.sizes.get(stream, 0) == size_bytes + around.get((date_, stream), 0):
             proven.update(keys)
-    return kept.keys() - proven
+    return {key for key, file in kept.items() if key not in proven or not file.staged.size_bytes}
 
 
 def hours_beside(span: Window) -> tuple[Window, Window]:

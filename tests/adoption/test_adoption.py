@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable
 from contextlib import closing, suppress
 from datetime import datetime, timezone
-from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -35,12 +34,11 @@ from core_helpers import (
 from msgspec.structs import asdict, replace
 from old_trees import save_by_hand, save_with_mano
 
-from dagster_beiwe.adoption.adoption import Adoption, AdoptionPlan
+from dagster_beiwe.adoption.adoption import Adoption
 from dagster_beiwe.adoption.old_tree import OldFile, OldTree
-from dagster_beiwe.cells import Cell
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.encryption import encrypt_bytes
-from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.errors import ConfigurationError, LakeUnavailableError
 from dagster_beiwe.lake import BeiweLake, Manifest, StudyLake
 from dagster_beiwe.lake.catalog import withdrawal
 from dagster_beiwe.lake.catalog.catalog import Catalog
@@ -72,11 +70,7 @@ def adopt(wanted: Adoption, client: BeiweClient, *, processes: bool = False) -> 
     """All that the plan names."""
     plan = wanted.plan()
     with wanted.working(plan, processes=processes) as at_work:
-        return list(wanted.run(all_cells(plan), daily(client), at_work))
-
-
-def all_cells(plan: AdoptionPlan) -> list[Cell]:
-    return list(chain.from_iterable(plan.cells.values()))
+        return [report for cells in wanted.parts(plan) for report in wanted.run(cells, daily(client), at_work)]
 
 
 def facts(manifest: Manifest | None) -> Any:
@@ -212,6 +206,8 @@ def test_what_differs_is_named_and_comes_from_the_server(
     os.utime(copy, (1, 1))
     foreign = old / PERSON / "gps" / f"{START + HOUR:%Y-%m-%d %H_%M_%S}+00_00.csv"
     foreign.write_bytes(copied.read_bytes())
+    empty = foreign.with_name(f"{START + 3 * DAY + HOUR:%Y-%m-%d %H_%M_%S}+00_00.csv")
+    empty.touch()
     for path in ("zoe99999/gps/2026-02-24 01_00_00+00_00.csv", f"{PERSON}/gps/2015-01-01 00_00_00.csv", "notes.txt"):
         (old / path).parent.mkdir(parents=True, exist_ok=True)
         (old / path).write_bytes(copied.read_bytes())
@@ -225,7 +221,7 @@ def test_what_differs_is_named_and_comes_from_the_server(
     def names(*paths: Path) -> list[str]:
         return [path.relative_to(old).as_posix() for path in paths]
 
-    assert (outcomes.changed, outcomes.foreign) == (names(changed), names(foreign))
+    assert (outcomes.changed, outcomes.foreign) == (names(changed), names(foreign, empty))
     assert outcomes.unreadable == {f"{names(locked)[0]}.lock": "wrong passphrase"}
     assert (found.strangers, found.unknown, found.duplicates) == ({"zoe99999": 1}, ["notes.txt"], names(copy))
     answers = sum(file.stream == "survey_answers" for file in world.files(STUDY))
@@ -244,7 +240,7 @@ def test_processes_store_files_before_the_turn_of_their_windows(
     with SimulatedServer(world) as server, client_of(server) as client:
         first = adoption(client, lake, tmp_path / "old", streams=("gps",), policy=ONE_WINDOW)
         plan = first.plan()
-        cells = all_cells(plan)
+        (cells,) = first.parts(plan)
         assert len(cells) == 4
         with first.working(plan, processes=True) as at_work:
             with closing(first.run(cells, daily(client), at_work)) as reports:
@@ -288,12 +284,36 @@ def test_one_participant_is_refused_and_the_others_are_adopted(
         assert catalog is not None
         happen(folder, catalog)
         lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)
-        reports = adopt(adoption(client, lake, tmp_path / "old", streams=("gps",)), client, processes=True)
+        wanted = adoption(client, lake, tmp_path / "old", streams=("gps",))
+        files = wanted.plan().files
+        reports = adopt(wanted, client, processes=True)
+    assert wanted.outcomes.not_compared > 0
+    assert wanted.outcomes.adopted + wanted.outcomes.not_compared == files
     assert {(each.cell.participant, each.complete) for each in reports} == {
         ("anna0001", True),
         ("mia00001", False),
         ("zoe00001", True),
     }
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_a_damaged_folder_stops_nobody_before(
+    lake: StudyLake, folder: Path, tmp_path: Path, processes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although files of all participants are stored together."""
+    people = ("anna0001", "mia00001", "zoe00001")
+    world = small_world(people=[ParticipantPlan(id=each) for each in people], hours=(5,), streams=("gps",))
+    save_by_hand(world, tmp_path / "old", streams=("gps",))
+    monkeypatch.setattr("dagster_beiwe.adoption.adoption.processes_for", lambda *_: processes)
+    with SimulatedServer(world) as server, client_of(server) as client:
+        sync(client, lake, cells_of("anna0001")[:1], streams=("gps",))
+        (tmp_path / "elsewhere").mkdir()
+        (folder / STUDY / "zoe00001").mkdir(mode=0o700)
+        (folder / STUDY / "zoe00001" / "gps").symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(LakeUnavailableError):
+            adopt(adoption(client, lake, tmp_path / "old", streams=("gps",)), client, processes=True)
+    assert [who for who in people[:2] if len(lake.index(who)) == len(WINDOWS)] == ["anna0001", "mia00001"]
+    assert not list((tmp_path / "elsewhere").iterdir())
 
 
 @pytest.mark.parametrize("processes", [0, 2])

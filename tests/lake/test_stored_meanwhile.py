@@ -41,6 +41,15 @@ def test_a_writer_that_does_not_wait_for_what_is_stored_leaves_its_marker(lake: 
     assert verify_study(lake).intact
 
 
+def test_nothing_is_stored_once_a_writer_is_closed(lake: StudyLake, folder: Path) -> None:
+    """By a thread that an interrupt has lost sight of: nobody would know of it."""
+    with LakeWriter(lake, run_id="run", participants=[PERSON]) as writer:
+        pass
+    with pytest.raises(RuntimeError, match="closed"):
+        writer.stage(NAME, [b"rows"], compressed=False)
+    assert not [path for path in folder.rglob("*") if path.name.startswith(NAME.name[:10])]
+
+
 @pytest.mark.parametrize("kind", [ProcessLostError, KeyboardInterrupt])
 def test_what_was_stored_before_a_block_failed_is_removed(
     lake: StudyLake, folder: Path, kind: type[BaseException]
