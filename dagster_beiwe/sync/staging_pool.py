@@ -32,7 +32,7 @@ _CHECKED_TOGETHER_BYTES = 128 * 1024
 """A thread checks small members in groups of this many bytes: waking it costs more than checking one."""
 
 _BATCHES_AT_ONCE = 2
-_LARGEST_BATCH = 1000
+_LARGEST_BATCH = 500
 
 
 class Threads:
