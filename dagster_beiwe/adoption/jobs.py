@@ -28,7 +28,7 @@ _JOB_BYTES: Final = 96 * 1024 * 1024
 _JOB_FILES: Final = 400
 """Nor more files than this: an interrupt waits for them, and locked ones each need a key of their own."""
 _LARGE_FILES: Final = 4
-"""Nor more than so many times as many bytes of large files, of which little is held."""
+"""Of large files, of which little is held, up to this many times as many bytes."""
 _USUAL_COMPRESSION: Final = 3
 
 
@@ -125,7 +125,7 @@ class Jobs:
 
 
 def held_bytes(file: OldFile, form: FileForm) -> int:
-    """About how much of a job a file takes up: what is held of a small one, a share of a large one, or one of many."""
+    """What is held of a small file, or a share of a large one; at least what one of ``_JOB_FILES`` files may take."""
     compresses = not (file.compressed or stream_named(file.member.stream).audio)
     held = file.size_bytes
     if form.compression == "none":

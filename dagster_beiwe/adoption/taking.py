@@ -62,8 +62,9 @@ class Outcomes:
 class Taking:
     """The files of an old tree, by participant and oldest first, as a sync of ``cells`` takes them: see ``LocalFiles``.
 
-    ``on_file`` is called once for each file, when its window's turn comes. If another run commits one of the
-    windows meanwhile, it is taken again: then only what became of its files in the end counts.
+    ``on_file`` is called at most once for each file, when its window's turn comes; not for files that the lake has. If
+    another run commits one of the windows meanwhile, it is taken again: then only what became of its files in the end
+    counts.
     """
 
     def __init__(

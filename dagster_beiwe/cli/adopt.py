@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -238,9 +238,10 @@ def _adopt(
 
         for cells in adoption.parts(plan):
             daily = _counts(adoption, study, instance, cells)
-            for report in adoption.run(cells, daily, at_work, on_file=advance):
-                if not report.complete:
-                    incomplete.append(report)
-                elif recorder is not None:
-                    recorder.record(report)
+            with closing(adoption.run(cells, daily, at_work, on_file=advance)) as reports:
+                for report in reports:
+                    if not report.complete:
+                        incomplete.append(report)
+                    elif recorder is not None:
+                        recorder.record(report)
     return incomplete

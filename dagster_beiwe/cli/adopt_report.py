@@ -105,7 +105,7 @@ def print_outcomes(outcomes: Outcomes, incomplete: Sequence[WindowReport], *, re
     _print_paths("not on the server (foreign), and therefore not adopted", dict.fromkeys(outcomes.foreign, ""))
     _print_paths("unreadable, so that what the server has was downloaded", outcomes.unreadable)
     if outcomes.not_compared:
-        print(f"  {counted(outcomes.not_compared, 'file')} not compared, because their windows are incomplete")
+        print(f"  {counted(outcomes.not_compared, 'file')} not compared: in windows that are incomplete")
     for report in incomplete[:_LISTED]:
         errors = ", ".join(sorted({error_in_words(failure.error) for failure in report.failures}))
         print(f"Incomplete: {report.cell.participant}, window {report.cell.window.key} ({errors}). Run it in Dagster.")

@@ -166,10 +166,10 @@ class LakeWriter:
         return self._plan
 
     def admits(self, participant: str) -> bool:
-        """Whether files of a participant may be stored ahead of ``plan``, which tells why not."""
+        """Whether files of a participant may be stored ahead of ``plan``. If not, it or storing them then tells why."""
         try:
             self._batch.place(Subject(participant))
-        except (IntegrityError, WithdrawnError):
+        except (IntegrityError, LakeUnavailableError, WithdrawnError):
             return False
         return True
 

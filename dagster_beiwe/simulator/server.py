@@ -51,7 +51,7 @@ class SimulatedServer:
 
     Use it as a context manager, or call ``start()`` and ``stop()``. ``port`` 0 takes any free one. ``profile`` is
     the server's generation (see ``PROFILE_NAMES``; any date will do). ``auth_seconds`` is the cost of checking a
-    secret key (0.15 on a real server), ``file_seconds`` that of each file in an archive (0.0035 there), which is read
+    secret key (0.15 on a real server), ``file_seconds`` that of each file in an archive (0.0035 there); files are read
     ahead of the client. ``extra_latency_seconds`` is added to every response. ``order_seed`` decides the order of
     members and participants, which differs from request to request. ``behind_nginx`` hides aborted streams: they end as
     if complete. ``max_form_bytes`` is a proxy's limit (413 beyond; nginx accepts 1 MB). ``control`` opens ``POST

@@ -51,7 +51,7 @@ class LocalFiles(Protocol):
         """What became of the staged files, once all requests for their windows are done."""
 
     def close(self) -> None:
-        """End what was begun ahead: called once, however the sync ends, before its writer is closed."""
+        """End what was begun ahead. Called once, however the sync ends, before its writer is closed."""
 
 
 def listed_key(file: FetchedFile) -> str:
@@ -77,8 +77,8 @@ def unproven(
 ) -> set[str]:
     """Keys of the ``kept`` files that the server's counts do not account for: it may not have them.
 
-    They do if they count every byte that is here of a day and stream, but never for an empty file. ``beside`` are files
-    of the hours around, which belong to the same days.
+    They do if they count every byte that is here of a day and stream. An empty file adds nothing to a count, so it is
+    never proven. ``beside`` are files of the hours around, which belong to the same days.
     """
     around: dict[tuple[date, str], int] = {}
     for size in beside:

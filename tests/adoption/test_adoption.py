@@ -42,6 +42,7 @@ from dagster_beiwe.errors import ConfigurationError, LakeUnavailableError
 from dagster_beiwe.lake import BeiweLake, Manifest, StudyLake
 from dagster_beiwe.lake.catalog import withdrawal
 from dagster_beiwe.lake.catalog.catalog import Catalog
+from dagster_beiwe.lake.catalog.store import create as create_file
 from dagster_beiwe.lake.catalog.withdrawal import withdraw
 from dagster_beiwe.lake.layout import LogLayout, Subject
 from dagster_beiwe.maintenance.exposure import find_exposures
@@ -300,18 +301,27 @@ def test_one_participant_is_refused_and_the_others_are_adopted(
     }
 
 
+@pytest.mark.parametrize("lacks", ["token", "stream"])
 @pytest.mark.parametrize("processes", [0, 2])
-def test_a_damaged_folder_stops_nobody_before(
-    lake: StudyLake, folder: Path, tmp_path: Path, processes: int, monkeypatch: pytest.MonkeyPatch
+def test_a_folder_that_cannot_be_written_stops_nobody_before(
+    lake: StudyLake, folder: Path, tmp_path: Path, lacks: str, processes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Although files of all participants are stored together."""
+
+    def create(store: Any, path: str, *args: Any, **kwargs: Any) -> Any:
+        if lacks == "token" and "zoe00001" in path:
+            raise LakeUnavailableError("The disk refuses it.")
+        return create_file(store, path, *args, **kwargs)
+
+    monkeypatch.setattr("dagster_beiwe.lake.catalog.identities.create", create)
     world = tree_of(tmp_path / "old", "anna0001", "mia00001", "zoe00001")
     monkeypatch.setattr("dagster_beiwe.adoption.adoption.processes_for", lambda *_: processes)
     with SimulatedServer(world) as server, client_of(server) as client:
         sync(client, lake, cells_of("anna0001")[:1], streams=("gps",))
         (tmp_path / "elsewhere").mkdir()
-        (folder / STUDY / "zoe00001").mkdir(mode=0o700)
-        (folder / STUDY / "zoe00001" / "gps").symlink_to(tmp_path / "elsewhere")
+        if lacks == "stream":
+            (folder / STUDY / "zoe00001").mkdir(mode=0o700)
+            (folder / STUDY / "zoe00001" / "gps").symlink_to(tmp_path / "elsewhere")
         with pytest.raises(LakeUnavailableError):
             adopt(adoption(client, lake, tmp_path / "old", streams=("gps",)), client, processes=True)
     assert {len(lake.index(who)) for who in ("anna0001", "mia00001")} == {len(WINDOWS)}
