@@ -49,7 +49,7 @@ class Jobs:
         self._begun: Generator[tuple[list[ToStore], list[Stored]], None, None] | None = None
 
     def store(self, files: Sequence[OldFile], writer: LakeWriter) -> Generator[tuple[OldFile, Stored], None, None]:
-        """What became of each file."""
+        """Store files, unless that was done ahead, and tell what became of each."""
         if self._begun is None:
             self._begun = self._carry_out(self._jobs_ahead(writer), partial(self._try, writer))
         others = []
@@ -78,7 +78,7 @@ class Jobs:
         return self._stored.pop(file.path, None)
 
     def _jobs_ahead(self, writer: LakeWriter) -> Iterator[list[ToStore]]:
-        """Without the files of participants who are refused: in their turn, the plan tells why."""
+        """Leaves out participants who are refused. Their own turn tells why."""
         for part in self._parts(self._ahead):
             admitted = {who for who in {file.member.participant for file in part} if writer.admits(who)}
             refused = [file.path for file in part if file.member.participant not in admitted]
@@ -98,7 +98,7 @@ class Jobs:
         return found
 
     def _try(self, writer: LakeWriter, job: Sequence[ToStore]) -> list[Stored]:
-        """Nothing if the lake can't be written, which may be one participant's folder: each file's turn tells."""
+        """Nothing if the lake can't be written. It may be one participant's folder, so each file's turn tries again."""
         try:
             return self._run(writer, job)
         except LakeUnavailableError:

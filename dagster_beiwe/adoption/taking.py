@@ -30,9 +30,9 @@ class Outcomes:
     ``adopted``: the server has the same, and nothing was downloaded; ``kept`` of these are stored byte for byte.
     ``sent_again``: the server has the same, but cannot compare it, so it was downloaded. ``changed``: it has other
     content, which was downloaded. ``foreign``: it does not have the file, which stays in the old tree.
-    ``unreadable``: {path: why}; what the server has was downloaded. ``held``: the lake had them already.
-    ``not_compared``: their windows are incomplete, because a request failed or they were refused. ``missing`` are files
-    of the server that the tree lacked, which were downloaded.
+    ``unreadable``: {path: why}; what the server has of complete windows was downloaded. ``held``: the lake had them
+    already. ``not_compared``: their windows are incomplete, because a request failed or they were refused. ``missing``
+    are files of the server that the tree lacked, which were downloaded.
     """
 
     adopted: int = 0

@@ -103,7 +103,7 @@ def print_outcomes(outcomes: Outcomes, incomplete: Sequence[WindowReport], *, re
         )
     _print_paths("changed on the server, and downloaded", dict.fromkeys(outcomes.changed, ""))
     _print_paths("not on the server (foreign), and therefore not adopted", dict.fromkeys(outcomes.foreign, ""))
-    _print_paths("unreadable, so that what the server has was downloaded", outcomes.unreadable)
+    _print_paths("unreadable; where a window is complete, the server's content was downloaded", outcomes.unreadable)
     if outcomes.not_compared:
         print(f"  {counted(outcomes.not_compared, 'file')} not compared: in windows that are incomplete")
     for report in incomplete[:_LISTED]:

@@ -166,7 +166,7 @@ class LakeWriter:
         return self._plan
 
     def admits(self, participant: str) -> bool:
-        """Whether files of a participant may be stored ahead of ``plan``. If not, it or storing them then tells why."""
+        """Whether files of a participant may be stored ahead of ``plan``. If not, ``plan`` or ``place`` raises why."""
         try:
             self._batch.place(Subject(participant))
         except (IntegrityError, LakeUnavailableError, WithdrawnError):

@@ -243,7 +243,7 @@ class SimulatedServer:
             return server_error()
 
     def _reading_ahead(self) -> Callable[[], None]:
-        """Waits until the next file of an archive is read from storage. A server does not stop for a slow client."""
+        """A wait for each file of an archive: storage delivers at its own pace, whether or not the client keeps up."""
         ready = monotonic()
 
         def wait() -> None:
