@@ -6,16 +6,13 @@ of the stored bytes are compared, so nothing has to be decrypted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from dagster_beiwe.cells import CellKey
 from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.collector import read_markers
-from dagster_beiwe.lake.catalog.opening import Seen
 from dagster_beiwe.lake.catalog.records import Place
 from dagster_beiwe.lake.catalog.state import State
 from dagster_beiwe.lake.catalog.store import all_readable
@@ -23,85 +20,14 @@ from dagster_beiwe.lake.catalog.versions import Version
 from dagster_beiwe.lake.layout import Home, Subject, is_made_here, is_token
 from dagster_beiwe.lake.manifest import stored_files
 from dagster_beiwe.lake.storage.base import Storage, StoredFile
+from dagster_beiwe.maintenance.findings import Finding, FindingKind, Verification
 from dagster_beiwe.maintenance.stored_hashes import StoredHashes
 from dagster_beiwe.maintenance.unaccounted import files_at, still_there
 from dagster_beiwe.meanwhile import BUSY_THREADS
 from dagster_beiwe.progress import Progress
 
-FindingKind = Literal[
-    "log damaged", "copy changed", "participant missing", "token changed", "manifest missing", "manifest changed",
-    "file missing", "file changed", "file unreadable", "past version damaged", "collected", "file unaccounted for",
-    "table missing", "table changed",
-]  # fmt: skip
-
 _HIDES_FILES = ("manifest missing", "manifest changed", "table changed", "past version damaged")
 """Findings that may leave unknown which files a version names."""
-
-_NUMBERS = ("participants", "windows", "tables", "files", "size_bytes", "files_checked", "bytes_checked")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """Something that differs from what was committed. ``window`` and ``path`` are None where they do not apply.
-
-    ``path`` is below the participant's folder. For files of tables and of nobody, ``participant`` is empty and ``path``
-    is below the lake's root. ``place`` and ``at`` identify the version: the log's name of its window or table, and the
-    record that committed it.
-    """
-
-    kind: FindingKind
-    participant: str = ""
-    window: str | None = None
-    path: str | None = None
-    detail: str = field(default="", compare=False)
-    place: Place | None = field(default=None, compare=False, repr=False)
-    at: int = field(default=0, compare=False, repr=False)
-
-    def __str__(self) -> str:
-        place = "/".join(part for part in (self.participant, self.window, self.path) if part)
-        return f"{self.kind}: {place}" + (f" ({self.detail})" if self.detail else "")
-
-
-@dataclass
-class Verification:
-    """What was inspected, and what was found. ``intact`` if there are no findings.
-
-    ``files`` and ``size_bytes`` (as stored) are those of the newest versions.
-    ``head`` is the newest record of the log, None if there is no log: remember it to notice if the study is cut or
-    rolled back. ``withdrawn`` has the records that withdrew participants of a past state since, one for each.
-    """
-
-    head: Seen | None = None
-    participants: int = 0
-    windows: int = 0
-    tables: int = 0
-    files: int = 0
-    size_bytes: int = 0
-    files_checked: int = 0
-    bytes_checked: int = 0
-    withdrawn: tuple[int, ...] = ()
-    findings: list[Finding] = field(default_factory=list)
-
-    @property
-    def intact(self) -> bool:
-        return not self.findings
-
-    def add(self, part: Verification) -> None:
-        """Add the findings and numbers of a part of the same state."""
-        self.findings += part.findings
-        for name in _NUMBERS:
-            setattr(self, name, getattr(self, name) + getattr(part, name))
-
-    @property
-    def partitions(self) -> list[str]:
-        """Partition keys to repair and run again, sorted."""
-        return partitions_of(self.findings)
-
-
-def partitions_of(findings: Iterable[Finding]) -> list[str]:
-    """Partition keys of the windows whose newest version differs from what was committed, sorted."""
-    found = [each for each in findings if each.kind not in ("past version damaged", "collected")]
-    return sorted({str(CellKey(each.participant, each.window)) for each in found if each.participant and each.window})
 
 
 class _Held(NamedTuple):
@@ -141,13 +67,12 @@ class Inspection:
         *,
         read: Callable[[str], bool],
         past: bool = False,
-        threads: int = BUSY_THREADS,
         progress: Progress | None = None,
     ) -> None:
         self._catalog, self._storage, self._state = catalog, storage, state
         self._result = Verification() if result is None else result
         self._read, self._past, self._progress = read, past, progress or Progress()
-        self._threads, self._hashes = threads, StoredHashes(storage, threads=threads)
+        self._hashes = StoredHashes(storage)
         self._passed = self._read_before = 0
         """Windows and tables so far; bytes of the current folder that were read before the current one of them."""
         self._found: set[str] = set()
@@ -156,10 +81,10 @@ class Inspection:
         self._ownerless: list[Finding] = []
         """Files of folders without a token: unaccounted for, unless somebody's token is missing."""
 
-    def participant(self, name: str) -> None:
-        """Inspect a participant's folder, or what is in its place."""
+    def participant(self, name: str, *, threads: int = BUSY_THREADS) -> None:
+        """Inspect a participant's folder, or what is in its place, with files hashed in so many ``threads``."""
         home = self._catalog.layout.home(Subject(name))
-        held = self._place({file.path: file for file in files_at(self._storage, home.folder)}, name)
+        held = self._place({file.path: file for file in files_at(self._storage, home.folder)}, name, threads=threads)
         self._result.participants += held or not self._past
 
     def part(self) -> Part:
@@ -172,6 +97,11 @@ class Inspection:
         self._found |= part.tokens
         self._ownerless += part.ownerless
         self._progress.advance(part.passed, part.result.bytes_checked)
+
+    def sort(self) -> None:
+        """Sort the findings by participant, whoever was inspected first."""
+        for findings in (self._result.findings, self._ownerless):
+            findings.sort(key=lambda each: each.participant)
 
     def go_on(self) -> None:
         """Tell that other processes are still at work."""
@@ -223,9 +153,9 @@ class Inspection:
         known = identities.known.get(place.asset, {}).get(place.token)
         return (known.name if known else None) or ""
 
-    def _place(self, files: Mapping[str, StoredFile], name: str) -> bool:
+    def _place(self, files: Mapping[str, StoredFile], name: str, *, threads: int = BUSY_THREADS) -> bool:
         """Inspect the files of one subject, of a participant by name. Returns whether the state has a version of it."""
-        self._hashes = StoredHashes(self._storage, threads=self._threads)
+        self._hashes = StoredHashes(self._storage, threads=threads)
         findings, listed, tokens = self._owners(files, name)
         for token, subject in tokens.items():
             section, home = self._state.section(subject.asset), self._catalog.layout.home(subject)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Iterable
+from collections import deque
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
@@ -27,7 +28,7 @@ Inspectors: TypeAlias = Processes[Callable[[], Inspection]]
 def processes_to_inspect(
     log: Opening, state: State, participants: Collection[str], *, files: int, sample: Sample, past: bool
 ) -> Inspectors | None:
-    """Who inspects some participants, or all, with about so many files; None if this process does as well.
+    """Who helps to inspect some participants, or all, with about so many files; None if this process does as well.
 
     ``past`` is that of ``Inspection``.
     """
@@ -37,26 +38,33 @@ def processes_to_inspect(
     if number < 2 or elsewhere is None:
         return None
     of_participants = replace(state, sections={"": state.section()})  # others may still lie in a checkpoint
-    return Processes(partial(_opened, elsewhere, of_participants, sample, past=past), number=number)
+    return Processes(partial(_opened, elsewhere, of_participants, sample, past=past), number=number - 1)
 
 
-def inspect_in(
-    processes: Inspectors, participants: Iterable[str], *, waiting: Callable[[], None]
-) -> Generator[Part, None, None]:
-    """What was found of each participant, in order. ``waiting`` is called now and then while a large one takes long.
+def inspect_in(processes: Inspectors, inspection: Inspection, participants: Iterable[str]) -> None:
+    """Inspect participants: ``processes`` take them from the front, and this one from the end what nobody has begun.
 
-    If it ends early, the processes end at once. Raises as ``Inspection`` does, and ``ProcessLostError``.
+    After an error, the processes end at once. Raises as ``Inspection`` does, and ``ProcessLostError``.
     """
     with processes, ThreadPoolExecutor(processes.number, "beiwe-inspect") as pool:
         try:
-            for part in [pool.submit(processes.run, _inspect, each) for each in participants]:
-                while wait([part], timeout=_TICK_SECONDS).not_done:
-                    waiting()
-                yield part.result()
+            processes.start()
+            left = deque((each, pool.submit(processes.run, _inspect, each)) for each in participants)
+            while left:
+                (_, first), (name, last) = left[0], left[-1]
+                if first.done():
+                    left.popleft()
+                    inspection.add(first.result())
+                elif last.cancel():
+                    left.pop()
+                    inspection.participant(name, threads=1)
+                elif wait([first], timeout=_TICK_SECONDS).not_done:
+                    inspection.go_on()
         except BaseException:
             processes.kill()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+    inspection.sort()
 
 
 def _opened(elsewhere: LogElsewhere, state: State, sample: Sample, *, past: bool) -> Callable[[], Inspection]:
@@ -68,10 +76,10 @@ def _opened(elsewhere: LogElsewhere, state: State, sample: Sample, *, past: bool
             f"The log in {log.folder!r} was removed while it was verified. Check the lake's disk and its mount, and "
             "verify it again."
         )
-    return partial(Inspection, catalog, log.storage, state, read=sample.has, past=past, threads=1)
+    return partial(Inspection, catalog, log.storage, state, read=sample.has, past=past)
 
 
 def _inspect(begin: Callable[[], Inspection], participant: str) -> Part:
     inspection = begin()
-    inspection.participant(participant)
+    inspection.participant(participant, threads=1)
     return inspection.part()

@@ -22,7 +22,7 @@ from dagster_beiwe.lake.merge import CommitRequest
 from dagster_beiwe.lake.storage.base import StoredFile
 from dagster_beiwe.lake.study import StudyLake
 from dagster_beiwe.lake.writer import LakeWriter
-from dagster_beiwe.maintenance.inspection import Finding, partitions_of
+from dagster_beiwe.maintenance.findings import Finding, partitions_of
 from dagster_beiwe.maintenance.unaccounted import files_at
 from dagster_beiwe.maintenance.verify import inspect_again, verify_study
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
@@ -14,7 +14,8 @@ from dagster_beiwe.lake.catalog.opening import Opening, Seen
 from dagster_beiwe.lake.catalog.state import State
 from dagster_beiwe.lake.layout import LogLayout, Subject
 from dagster_beiwe.lake.study import StudyLake, When
-from dagster_beiwe.maintenance.inspection import Finding, FindingKind, Inspection, Verification
+from dagster_beiwe.maintenance.findings import Finding, FindingKind, Verification
+from dagster_beiwe.maintenance.inspection import Inspection
 from dagster_beiwe.maintenance.inspectors import Inspectors, inspect_in, processes_to_inspect
 from dagster_beiwe.maintenance.sampling import Sample
 from dagster_beiwe.maintenance.unaccounted import unaccounted_files
@@ -110,9 +111,7 @@ def _inspect_all(
         for name in names:
             inspection.participant(name)
     else:
-        with closing(inspect_in(others, names, waiting=inspection.go_on)) as parts:
-            for part in parts:
-                inspection.add(part)
+        inspect_in(others, inspection, names)
     if not participants:
         inspection.tables()
     inspection.missing(participants=participants)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from multiprocessing import active_children
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -16,8 +18,10 @@ from tasks_elsewhere import calls_of
 from dagster_beiwe.cli import main
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.maintenance import inspectors
+from dagster_beiwe.maintenance.inspection import Inspection
 from dagster_beiwe.maintenance.repair import repair_study
 from dagster_beiwe.maintenance.verify import verify_study
+from dagster_beiwe.parallel import Processes
 from dagster_beiwe.progress import Progress
 from dagster_beiwe.tables.store import TableStore
 
@@ -62,11 +66,11 @@ def test_several_processes_find_what_one_finds(
     TableStore.of_study(lake).write(["lab", "days"], pd.DataFrame({"days": [1]}))
     kinds = damage(lake, environment)
     found, alone = (verify_study(lake, processes=processes) for processes in (True, False))
-    assert len(started) == 2
+    assert len(started) == 1
     assert found == alone
     assert sorted(each.kind for each in found.findings) == kinds
     assert main(["verify", "--json"]) == 1
-    assert len(started) == 4
+    assert len(started) == 2
     assert json.loads(capsys.readouterr().out)["findings"] == list(map(str, alone.findings))
 
 
@@ -76,17 +80,39 @@ def test_of_one_participant_nobody_else_is_asked(lake: StudyLake, started: list[
     assert not started
 
 
+def test_the_calling_process_inspects_too(
+    lake: StudyLake, started: list[SpawnProcess], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not wait until the others have started."""
+    takes_part = threading.Event()
+
+    def inspect_here(self: Inspection, name: str, *, threads: int = 1) -> None:
+        inspect(self, name, threads=threads)
+        takes_part.set()
+
+    def run_later(self: Processes[object], *order: Any) -> object:
+        assert takes_part.wait(60)
+        return run(self, *order)
+
+    inspect, run = Inspection.participant, Processes.run
+    monkeypatch.setattr(Inspection, "participant", inspect_here)
+    monkeypatch.setattr(Processes, "run", run_later)
+    found = verify_study(lake, processes=True)
+    assert len(started) == 1
+    assert found == verify_study(lake)
+
+
 class Told(Progress):
     """What is told of progress."""
 
     def __init__(self) -> None:
-        self.expected, self.windows, self.bytes, self.calls = 0, 0, 0, 0
+        self.expected, self.windows, self.bytes, self.waited = 0, 0, 0, 0
 
     def expect(self, total: int, size_bytes: int | None = None) -> None:
         self.expected = total
 
     def within(self, size_bytes: int) -> None:
-        self.calls += 1
+        self.waited += not size_bytes
 
     def advance(self, number: int = 1, size_bytes: int = 0) -> None:
         self.windows += number
@@ -102,10 +128,10 @@ def test_progress_counts_what_they_inspect(
     monkeypatch.setattr(inspectors, "_TICK_SECONDS", 0.0)
     told = Told()
     found = verify_study(lake, progress=told, processes=True)
-    assert len(started) == 2
+    assert len(started) == 1
     assert (told.windows, told.bytes) == (told.expected, found.bytes_checked)
     assert told.expected == found.windows + 1
-    assert told.calls
+    assert told.waited
 
 
 def test_they_end_with_an_interrupt(
@@ -121,7 +147,7 @@ def test_they_end_with_an_interrupt(
     with pytest.raises(KeyboardInterrupt):
         verify_study(lake, progress=Interrupted(), processes=True)
     assert {*killed} == {*started}
-    assert len(started) == 2
+    assert len(started) == 1
     assert not active_children()
 
 
@@ -140,7 +166,7 @@ def test_a_past_state_is_inspected_as_it_was(
         for number in (3, 5)
         for processes in (True, False)
     ]
-    assert len(started) == 4
+    assert len(started) == 2
     assert [states[0], states[2]] == [states[1], states[3]]
     assert [each.windows for each in states] == [3, 3, 4, 4]
     assert all(each.intact for each in states)
@@ -158,4 +184,4 @@ def test_a_log_that_is_removed_meanwhile_is_damaged(
 
     (finding,) = verify_study(lake, progress=Removing(), processes=True).findings
     assert finding.kind == "log damaged"
-    assert len(started) == 2
+    assert len(started) == 1
