@@ -135,7 +135,7 @@ _REASONS: Mapping[tuple[str, str], str] = {
     ("verify", "hours"): (
         "Each file's record is parsed and checked, its folder listed, its size compared, and its name looked for among "
         "those that nothing accounts for: Python, {each_us:.0f} µs per file, in which one core hashes {hashed_kb:.0f} "
-        "kB. Processes share the participants, and take half a second to start."
+        "kB. Each process but the first takes a third of a second to start."
     ),
     ("verify", _SMALL): (
         "A small file is hashed in a microsecond. Parsing and checking its record, listing its folder, comparing its "
