@@ -5,8 +5,12 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
+import msgspec
+
+from dagster_beiwe.cli.project_environment import own_file
 from dagster_beiwe.client.studies import find_study
 from dagster_beiwe.definitions import build_beiwe_definitions
 from dagster_beiwe.errors import ConfigurationError
@@ -20,10 +24,38 @@ from dagster_beiwe.text import one_line
 if TYPE_CHECKING:
     import dagster as dg
 
+_PROJECT: Final = "pyproject.toml"
+
+
+class _Dagster(msgspec.Struct):
+    module_name: str | None = None
+
+
+class _DgProject(msgspec.Struct):
+    root_module: str | None = None
+    code_location_target_module: str | None = None
+
+
+class _Dg(msgspec.Struct):
+    project: _DgProject = msgspec.field(default_factory=_DgProject)
+
+
+class _Tool(msgspec.Struct):
+    dagster: _Dagster = msgspec.field(default_factory=_Dagster)
+    dg: _Dg = msgspec.field(default_factory=_Dg)
+
+
+class _Project(msgspec.Struct):
+    """What ``pyproject.toml`` tells Dagster's commands: ``dagster`` by its section, ``dg`` by the other one."""
+
+    tool: _Tool = msgspec.field(default_factory=_Tool)
+
 
 def project_definitions(module: str | None) -> dg.Definitions:
-    """The definitions in a module, or those that the environment alone gives. Raises ``ConfigurationError``."""
-    if module is None:
+    """The definitions in a module; by default in that of the project in the current folder, else those that the
+    environment alone gives. Raises ``ConfigurationError``.
+    """
+    if module is None and (module := _own_module()) is None:
         return build_beiwe_definitions()
     if "" not in sys.path:
         sys.path.insert(0, "")  # the project is in the current folder, as for Dagster's own commands
@@ -42,6 +74,20 @@ def project_definitions(module: str | None) -> dg.Definitions:
             "Dagster loads."
         )
     return found[0]
+
+
+def _own_module() -> str | None:
+    """The module that the project in the current folder names for Dagster, if there is one."""
+    try:
+        found = msgspec.toml.decode(own_file(Path(_PROJECT)), type=_Project).tool
+    except msgspec.DecodeError as error:
+        raise ConfigurationError(
+            f"The file {_PROJECT} in this folder cannot be used: {one_line(str(error))}. Nothing was done. Correct it, "
+            "or run the command in another folder."
+        ) from None
+    project = found.dg.project
+    by_default = project.root_module and f"{project.root_module}.definitions"
+    return found.dagster.module_name or project.code_location_target_module or by_default
 
 
 def configured_study(definitions: dg.Definitions, wanted: str | None) -> tuple[Study, BeiweResource, dg.AssetSpec]:
