@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from threading import Lock
+from typing import Final
 
 from dagster_beiwe.simulator import rows as row_text
 from dagster_beiwe.simulator.lives import Life, sitting_in
@@ -234,12 +235,16 @@ def _noise_block(seed: str) -> bytes:
     return random.Random(seed).randbytes(CHUNK_BYTES)
 
 
-def noise(seed: str, size_bytes: int) -> Iterator[bytes]:
-    """Pseudo-random bytes in chunks, with one block in memory at a time."""
+_MP4: Final = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom"
+"""What phones' recordings begin with."""
+
+
+def recording(seed: str, size_bytes: int) -> Iterator[bytes]:
+    """The beginning of an MP4 file, and pseudo-random bytes, in chunks: one block is in memory at a time."""
     block = _noise_block(seed)
     for start in range(0, size_bytes, CHUNK_BYTES):
-        rest = size_bytes - start
-        yield block if rest >= CHUNK_BYTES else block[:rest]
+        chunk = block if start else _MP4 + block[len(_MP4) :]
+        yield chunk[: size_bytes - start]
 
 
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"

@@ -14,7 +14,7 @@ from dagster_beiwe.simulator.content import (
     BlobCache,
     Recipe,
     moment_of,
-    noise,
+    recording,
     render,
     size_of,
     zstd_frame,
@@ -126,7 +126,7 @@ class StoredFile:
     def chunks(self) -> Iterator[bytes]:
         """The plain content in chunks, so that recordings are never held as a whole."""
         if self.audio_bytes and self.content is None:
-            yield from noise(self.seed, self.audio_bytes)
+            yield from recording(self.seed, self.audio_bytes)
         else:
             yield self.read()
 
