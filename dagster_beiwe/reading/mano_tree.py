@@ -26,6 +26,7 @@ from dagster_beiwe.arguments import check_list
 from dagster_beiwe.encryption import CrypteaseCipher, decrypting_reader
 from dagster_beiwe.errors import (
     ConfigurationError,
+    EncryptionError,
     HostileArchiveError,
     IntegrityError,
     LakeUnavailableError,
@@ -38,6 +39,7 @@ from dagster_beiwe.lake.layout import ENCRYPTED_SUFFIX
 from dagster_beiwe.member_names import COMPRESSED_SUFFIX, parse_member_name
 from dagster_beiwe.reading.raw_files import RawFile, RawFiles, TimeRange
 from dagster_beiwe.streams import STREAMS, has_header
+from dagster_beiwe.text import counted
 from dagster_beiwe.windows import Granularity, check_granularity, window_of
 
 logger = logging.getLogger("dagster_beiwe")
@@ -124,8 +126,19 @@ class ManoTree(RawFiles):
                 "encrypted the study with (SECRETS in its keyring)."
             )
         # A cipher for each file, because mano gives each its own salt: threads derive keys at the same time.
-        plain = decrypting_reader(raw, CrypteaseCipher(self._passphrase))
-        return _decompressed(io.BufferedReader(plain, _BUFFER_BYTES), file)
+        plain: io.BufferedReader = io.BufferedReader(
+            decrypting_reader(raw, CrypteaseCipher(self._passphrase)), _BUFFER_BYTES
+        )
+        try:
+            plain.peek(1)
+        except EncryptionError as error:
+            plain.close()
+            reason = str(error).partition(". ")[0]
+            raise EncryptionError(
+                f"{file.identity!r} in {self.folder} is damaged. {reason}. Nothing of it was used. Download it again, or "
+                "move it out of the folder."
+            ) from None
+        return _decompressed(plain, file)
 
     def content(self, file: RawFile) -> bytes:
         with self.open(file) as stream:
@@ -164,10 +177,10 @@ class ManoTree(RawFiles):
                     "'2024-03-01 05_00_00+00_00'."
                 )
             logger.warning(
-                "%d files of %s in %s are not read: they have no Beiwe names. ManoTree.unknown lists them.",
-                len(strange),
+                "Not read, of %s in %s: %s without a Beiwe name. ManoTree.unknown lists them.",
                 stream,
                 self.folder,
+                counted(len(strange), "file"),
             )
         return wanted
 

@@ -10,7 +10,7 @@ import pytest
 import zstandard
 
 from dagster_beiwe.encryption import encrypt_bytes
-from dagster_beiwe.errors import ConfigurationError, IntegrityError, WrongPassphraseError
+from dagster_beiwe.errors import ConfigurationError, EncryptionError, IntegrityError, WrongPassphraseError
 from dagster_beiwe.reading.mano_tree import ManoTree
 
 PASSPHRASE = "a passphrase for tests only"
@@ -53,6 +53,14 @@ def test_an_hour_under_its_old_and_its_new_name_counts_once(gps: Path) -> None:
     assert accuracies(gps) == [5.0, 6.0]
 
 
+@pytest.mark.parametrize("content", [b"", b"not what mano locks", b"\x10\0"])
+def test_an_encrypted_file_that_is_damaged_is_named(gps: Path, content: bytes) -> None:
+    """Whoever reads a stream must know which file to replace."""
+    (gps / f"{NEW}.lock").write_bytes(content)
+    with pytest.raises(EncryptionError, match=rf"{NEW[:13]}.* is damaged\. .*written by cryptease"):
+        accuracies(gps, PASSPHRASE)
+
+
 @pytest.mark.parametrize("ending", [".zst", ""])
 @pytest.mark.parametrize("encrypted", [False, True])
 def test_compressed_files_are_read(gps: Path, encrypted: bool, ending: str) -> None:
@@ -85,7 +93,7 @@ def test_files_that_are_not_understood_are_told(gps: Path, caplog: pytest.LogCap
         frame = tree(gps).read("gps")
     assert frame["accuracy"].tolist() == [5.0]
     assert frame.attrs["beiwe"]["unknown_files"] == 1
-    assert "1 files of gps" in caplog.text
+    assert "1 file without a Beiwe name" in caplog.text
     assert len(tree(gps).read("power_state")) == 0
 
 
