@@ -37,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = [as_typed(each) for each in (sys.argv[1:] if arguments is None else arguments)]
     begin(as_json="--json" in words)  # also if the call is wrong
     _escape_unknown_characters()
+    hook = sys.unraisablehook
     try:
         with _terminable():
             from dagster_beiwe.cli.commands import run
@@ -49,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(name, str(error), status, label=f"{name}:")
     except KeyboardInterrupt as interrupt:
         name, status = ("Terminated", interrupt.status) if isinstance(interrupt, _TerminatedError) else _INTERRUPTED
+        sys.unraisablehook = lambda _: None  # what it has left half made may complain when it is released
         return _complain(name, str(interrupt) or "What was done so far is kept.", status, label=f"{name}.")
     except EOFError:
         return _complain("EOFError", "The input ended before the question was answered. Nothing was changed.", 2)
@@ -63,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "its permissions or the space on its disk, and run it again.",
             1,
         )
+    finally:
+        sys.unraisablehook = hook
     return status
 
 

@@ -49,6 +49,29 @@ def test_a_command_that_is_still_starting_ends_with_one_line(module: str) -> Non
     assert (done.returncode, done.stderr) == (130, "Interrupted. What was done so far is kept.\n")
 
 
+HALF_MADE = """
+import sys
+from dagster_beiwe.cli import commands, main
+
+class HalfMade:
+    def __del__(self):
+        raise AttributeError("it was never made")
+
+def run(words):
+    half_made = HalfMade()
+    raise KeyboardInterrupt
+
+commands.run = run
+sys.exit(main(["verify"]))
+"""
+
+
+def test_what_an_interrupt_leaves_half_made_says_nothing() -> None:
+    """Such as resources of Dagster, while definitions load."""
+    done = subprocess.run([sys.executable, "-c", HALF_MADE], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "Interrupted. What was done so far is kept.\n")
+
+
 class InterruptingServer(SimulatedServer):
     """Sends this process a signal in the place of its first answer, and then nothing."""
 
