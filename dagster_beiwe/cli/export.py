@@ -194,7 +194,7 @@ class _Order:
             table=asked.table,
             start=asked.start,
             end=asked.end,
-            folder=as_typed(str(self.folder.absolute())) if self.folder else "",
+            folder=as_typed(str(self.folder.resolve())) if self.folder else "",
             files=files,
             size_bytes=size_bytes,
         )

@@ -15,6 +15,7 @@ import pandas as pd
 from dagster_beiwe.cells import dimensions
 from dagster_beiwe.cli.command import Command
 from dagster_beiwe.cli.context import named, not_held, open_lake, studies_in_lake, tables_of_no_study
+from dagster_beiwe.cli.messages import say
 from dagster_beiwe.cli.options import as_of_option, json_option, optional_study_option, participants_option
 from dagster_beiwe.cli.output import print_json
 from dagster_beiwe.cli.rows import export, plain, printable
@@ -164,6 +165,8 @@ def _print_table(table: _Table, frame: pd.DataFrame) -> None:
 
 
 def _print_list(held: Sequence[_Table], *, as_json: bool) -> None:
+    if not held:
+        say("note", "The lake holds no tables yet. Materialize an asset that makes one, such as `coverage`.")
     for study, tables in groupby(held, key=lambda table: table.study):
         if not as_json:
             print(named(study) if study else "No study")

@@ -296,7 +296,7 @@ def _mismatch(window: Window, manifest: Manifest) -> WindowMismatchError:
     return WindowMismatchError(
         f"The lake holds a window of participant {manifest.participant} from {manifest.start} to {manifest.end}, which "
         f"overlaps {window.start.isoformat()} to {window.end.isoformat()}. Nothing was written. The study's `window` "
-        "was changed after data was committed: change it back, or use another lake."
+        "is another one than when data was committed, and a lake keeps it: change it back, or use another lake."
     )
 
 
