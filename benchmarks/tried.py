@@ -18,8 +18,6 @@ _TRIED = {
     "GPS: one thread that stores files in place of four": "336 files take 130 ms in place of 90 on a disk, "
     "although 24 in place of 54 in memory, where nothing waits but the threads for Python's lock",
     "GPS: flushing files after all are written, in eight threads": "at most 20 ms of 90 for 336 files",
-    "GPS: larger batches, smaller ones, or one request": "two batches of half the files are encrypted in step no faster "
-    "than one, and encrypting holds Python's lock, so it does not overlap with storing",
     "A server with real costs: batches of 128 files, or of what arrives in a second, in place of 1,000": "26.5 to "
     "26.7 s in place of 26.7 to 27.0, but 8 s of processor time in place of 6; GPS and accelerometer data "
     "from a fast server take a tenth longer",

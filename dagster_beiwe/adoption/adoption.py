@@ -10,17 +10,18 @@ from bisect import bisect_right
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Final
 
 from dagster_beiwe.adoption.forecast import Forecast
-from dagster_beiwe.adoption.old_files import OldFiles
+from dagster_beiwe.adoption.old_files import UNREADABLE, OldFiles
 from dagster_beiwe.adoption.old_tree import OldFile, OldTree
 from dagster_beiwe.adoption.storing import OldAndNew, processes_to_store
 from dagster_beiwe.adoption.taking import Outcomes, Taking
 from dagster_beiwe.cells import Cell
 from dagster_beiwe.client import BeiweClient
-from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.environment import BEIWE_OLD_PASSPHRASE
+from dagster_beiwe.errors import ConfigurationError, PassphraseMissingError, WrongPassphraseError
 from dagster_beiwe.lake import Manifest, StudyLake
 from dagster_beiwe.parallel import Processes, processes_for, work_seconds
 from dagster_beiwe.sync import DailyIndex, FetchPolicy, StudySync, WindowReport
@@ -35,6 +36,7 @@ _PART_SECONDS: Final = 30.0
 that time is noticed only by a later run."""
 _KEY_SECONDS: Final = 0.015
 """What it takes to derive the key of a locked file."""
+_MOST_TRIED: Final = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +44,9 @@ class AdoptionPlan:
     """What an old tree has for a study.
 
     ``cells`` are windows to adopt, ``held`` those that the lake has completely; both by participant. ``absent`` are
-    paths of files that are in a window that is held, and not in the lake; ``outside`` of those that are dated outside
-    every window of the study.
+    paths of files to adopt into windows that the lake has, but without them; ``outside`` of those that are dated
+    outside every window of the study. ``files`` and ``size_bytes`` are those to adopt, ``files_held`` those that the
+    lake has.
     """
 
     cells: Mapping[str, Sequence[Cell]]
@@ -77,7 +80,8 @@ class Adoption:
     def plan(self, participants: Collection[str] = ()) -> AdoptionPlan:
         """Which windows to adopt, of some participants or all.
 
-        Raises ``ConfigurationError`` if the server cannot compare files by hash.
+        Raises ``ConfigurationError`` if the server cannot compare files by hash, and ``WindowMismatchError`` if the
+        lake has windows of another length.
         """
         if not self.client.supports("file_hashes", otherwise=False):
             raise ConfigurationError(
@@ -93,21 +97,26 @@ class Adoption:
         for participant, own in sorted(self.tree.files.items()):
             if participants and participant not in participants:
                 continue
-            index = lake.index(participant)
+            index, windows = lake.index(participant), list[Window]()
             for window, inside in groupby(own, key=self._window_of):
                 found = list(inside)
                 if window is None:
                     outside += [file.path for file in found]
                     continue
+                windows.append(window)
                 version, cell = index.get(window.key), Cell(participant, window)
                 if version and version.complete:
-                    held.setdefault(participant, []).append(cell)
-                    files_held += len(found)
-                    absent += _absent(found, lake.manifest_of(participant, window.key, version))
-                    continue
+                    lacking = _absent(found, lake.manifest_of(participant, window.key, version))
+                    files_held += len(found) - len(lacking)
+                    if not lacking:
+                        held.setdefault(participant, []).append(cell)
+                        continue
+                    found = lacking
+                    absent += [file.path for file in found]
                 cells.setdefault(participant, []).append(cell)
                 files += len(found)
                 size_bytes += sum(file.size_bytes for file in found)
+            lake.check_windows(participant, windows)
         return AdoptionPlan(
             cells=cells,
             held=held,
@@ -117,6 +126,30 @@ class Adoption:
             absent=sorted(absent),
             outside=sorted(outside),
         )
+
+    def check_passphrases(self, plan: AdoptionPlan) -> None:
+        """Raise ``WrongPassphraseError`` if none of a few locked files, of several participants, can be opened.
+
+        Recordings are not tried: not every one would show it.
+        """
+        opener, failed = OldFiles(self.tree.folder, self.passphrases), 0
+        for participant in [*plan.cells][:: -(-len(plan.cells) // _MOST_TRIED) or 1]:
+            locked = (file for file in self.tree.files[participant] if file.encrypted and not file.is_recording)
+            for file in islice(locked, 1):
+                try:
+                    opener.open(file).rest.close()
+                except (WrongPassphraseError, PassphraseMissingError):
+                    failed += 1
+                except UNREADABLE:
+                    continue
+                else:
+                    return
+        if failed:
+            raise WrongPassphraseError(
+                f"No passphrase that was given decrypts any of {failed} locked files that were tried, one of each "
+                f"participant. Nothing was adopted. Set {BEIWE_OLD_PASSPHRASE} to the passphrase of the old files "
+                "(lochness: name its section of the keyring with `--secrets`), or move the locked files elsewhere."
+            )
 
     def forecast(
         self, participant: str, cells: Sequence[Cell], daily: DailyIndex, forecast: Forecast
@@ -197,7 +230,7 @@ class Adoption:
         return window if window and file.member.time in window else None
 
 
-def _absent(files: Sequence[OldFile], manifest: Manifest) -> list[str]:
-    """Paths of the files in whose place a window has nothing."""
+def _absent(files: Sequence[OldFile], manifest: Manifest) -> list[OldFile]:
+    """The files in whose place a window has nothing."""
     places = {(record.stream, record.moment) for record in manifest.files}
-    return [file.path for file in files if (file.member.stream, file.member.time) not in places]
+    return [file for file in files if (file.member.stream, file.member.time) not in places]

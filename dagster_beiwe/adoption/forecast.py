@@ -20,7 +20,8 @@ class Forecast:
 
     ``same`` of the ``days`` have the server's size; ``unknown`` have files that are encrypted and compressed, whose
     size only decryption tells. Of the others, the server has ``lacking_bytes`` more, or the folder ``surplus_bytes``.
-    ``unreadable`` files were tried for all of their participant and stream: {path: why}.
+    ``sent_again`` files are of kinds that servers do not compare. ``unreadable`` files were tried for all of their
+    participant and stream: {path: why}.
     """
 
     days: int = 0
@@ -28,6 +29,8 @@ class Forecast:
     unknown: int = 0
     lacking_bytes: int = 0
     surplus_bytes: int = 0
+    sent_again: int = 0
+    sent_again_bytes: int = 0
     unreadable: dict[str, str] = field(default_factory=dict)
 
     def add(
@@ -48,6 +51,9 @@ class Forecast:
                 self._try(file, opener)
             places = {(day.day, file.member.stream) for day in daily.days_of(cells[0].participant, file.member.time)}
             size_bytes = _size(file, opener)
+            if not file.is_comparable:
+                self.sent_again += 1
+                self.sent_again_bytes += size_bytes or 0
             unknown |= places if size_bytes is None else set()
             for place in places:
                 sizes[place] = sizes.get(place, 0) + (size_bytes or 0)
@@ -74,9 +80,13 @@ class Forecast:
 
     def _try(self, file: OldFile, opener: OldFiles) -> None:
         try:
-            opener.open(file).rest.close()
+            opened = opener.open(file)
+            opened.rest.close()
         except UNREADABLE as error:
             self.unreadable[file.path] = why_unreadable(error)
+        else:
+            if not opened.recognized:
+                self.unreadable[file.path] = "no passphrase that was given makes it begin as recordings do"
 
 
 def _size(file: OldFile, opener: OldFiles) -> int | None:

@@ -20,7 +20,6 @@ from dagster_beiwe.lake.staging import SMALL_BYTES, FileForm
 from dagster_beiwe.meanwhile import read_ahead
 from dagster_beiwe.parallel import Processes
 from dagster_beiwe.parts import even_parts
-from dagster_beiwe.streams import stream_named
 from dagster_beiwe.sync.downloader import SHA1_KEPT_SINCE
 
 _JOB_BYTES: Final = 96 * 1024 * 1024
@@ -126,7 +125,7 @@ class Jobs:
 
 def held_bytes(file: OldFile, form: FileForm) -> int:
     """What is held of a small file, or a share of a large one; at least what one of ``_JOB_FILES`` files may take."""
-    compresses = not (file.compressed or stream_named(file.member.stream).audio)
+    compresses = not (file.compressed or file.is_recording)
     held = file.size_bytes
     if form.compression == "none":
         held *= _USUAL_COMPRESSION if file.compressed else 1

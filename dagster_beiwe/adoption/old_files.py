@@ -7,7 +7,7 @@ frame with zstd's mark, and a recording as such files do.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -15,10 +15,16 @@ import zstandard
 
 from dagster_beiwe.adoption.old_tree import OldFile
 from dagster_beiwe.encryption import CHUNK_BYTES, Cipher, CrypteaseCipher, plain_size
-from dagster_beiwe.errors import DamagedMemberError, EncryptionError, PassphraseMissingError, WrongPassphraseError
+from dagster_beiwe.errors import (
+    BeiweError,
+    DamagedMemberError,
+    EncryptionError,
+    PassphraseMissingError,
+    WrongPassphraseError,
+)
 from dagster_beiwe.file_tree import FileTree
 from dagster_beiwe.lake.staging import SMALL_BYTES
-from dagster_beiwe.streams import has_header, stream_named
+from dagster_beiwe.streams import has_header
 from dagster_beiwe.text import error_in_words
 
 _HEAD_BYTES: Final = 64
@@ -29,6 +35,8 @@ UNREADABLE: Final = (EncryptionError, PassphraseMissingError, DamagedMemberError
 
 def why_unreadable(error: BaseException) -> str:
     """Why a file could not be read, in words."""
+    if isinstance(error, BeiweError):
+        return str(error).partition(". ")[0]
     said = error.strerror if isinstance(error, OSError) else None
     return said or error_in_words(type(error).__name__)
 
@@ -37,13 +45,14 @@ def why_unreadable(error: BaseException) -> str:
 class OpenFile:
     """An open file: its first bytes and the rest, as they lie there; ``cipher`` decrypts them, None if nothing need.
 
-    ``passphrase`` is the one that fits.
+    ``passphrase`` is the one that fits. ``recognized`` tells whether that shows: not every recording has a known mark.
     """
 
     head: bytes
     rest: BinaryIO
     cipher: Cipher | None = None
     passphrase: str | None = field(default=None, repr=False)
+    recognized: bool = True
 
     def stored(self) -> Iterator[bytes]:
         """The bytes as they lie there."""
@@ -126,8 +135,8 @@ class OldFiles:
                 self._passphrases = list(dict.fromkeys([passphrase, *self._passphrases]))
                 return opened
             fallback = fallback or opened
-        if fallback and not file.compressed and stream_named(file.member.stream).audio:
-            return fallback  # not every recording has a known mark; its hash will tell
+        if fallback and not file.compressed and file.is_recording:
+            return replace(fallback, recognized=False)  # its hash will tell
         raise WrongPassphraseError("no passphrase that was given decrypts it")
 
 
@@ -142,6 +151,6 @@ def _is_readable(plain: bytes, file: OldFile) -> bool:
         return True
     if file.compressed:
         return plain.startswith(zstandard.FRAME_HEADER)
-    if stream_named(file.member.stream).audio:
+    if file.is_recording:
         return plain[4:8] == b"ftyp" or plain.startswith(b"RIFF")
     return has_header(plain, file.member.stream)

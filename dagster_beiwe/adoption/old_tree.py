@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -33,6 +33,8 @@ from dagster_beiwe.streams import stream_named
 
 _REGISTRY: Final = ".registry"
 """Where mano keeps what the server listed: the only place with the keys of recordings and survey answers."""
+_OF_TOOLS: Final = (".backfill", ".study")
+"""Files in which mano and lochness keep what they have done."""
 _LARGEST_REGISTRY_BYTES: Final = 512 * 1024 * 1024
 _ZONE: Final = "+00_00"
 
@@ -55,6 +57,16 @@ class OldFile:
     size_bytes: int
     written_ns: int
     key: str | None = None
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether a server compares the file by its content, and its key is known."""
+        stream = stream_named(self.member.stream)
+        return self.key is not None and (stream.chunked or stream.name == "audio_recordings")
+
+    @property
+    def is_recording(self) -> bool:
+        return stream_named(self.member.stream).audio
 
 
 @dataclass
@@ -111,11 +123,11 @@ class _Reader:
     registries: list[str] = field(default_factory=list)
 
     def read(self) -> None:
-        for path, status in self.found.tree.scan(""):
+        for path, status in self._paths():
             name = path.rpartition("/")[2]
             if name == _REGISTRY:
                 self.registries.append(path)
-            elif not name.startswith("."):
+            elif name not in _OF_TOOLS:
                 self._sort(path, status)
         keys = self._keys()
         for (participant, _), file in sorted(self.newest.items()):
@@ -124,6 +136,14 @@ class _Reader:
             files.sort(key=lambda file: (file.member.time, file.path))
         self.found.duplicates.sort()
         self.found.unknown.sort()
+
+    def _paths(self) -> Iterator[tuple[str, os.stat_result]]:
+        """Everything but folders, also behind links in the folder itself: a participant may lie on another disk."""
+        for path, status in self.found.tree.scan(""):
+            if "/" not in path and stat.S_ISLNK(status.st_mode):
+                yield from self.found.tree.scan(path)
+            else:
+                yield path, status
 
     def _sort(self, path: str, status: os.stat_result) -> None:
         file = self._file(path, status) if stat.S_ISREG(status.st_mode) else None

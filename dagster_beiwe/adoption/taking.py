@@ -17,7 +17,6 @@ from dagster_beiwe.lake import FetchedFile, LakeWriter, StudyLake
 from dagster_beiwe.lake.staging import StagedFile
 from dagster_beiwe.member_names import place_of_key
 from dagster_beiwe.parallel import Processes
-from dagster_beiwe.streams import stream_named
 from dagster_beiwe.sync.local_files import LocalSize
 from dagster_beiwe.sync.results import DownloadResult
 from dagster_beiwe.windows import Window
@@ -90,7 +89,7 @@ class Taking:
         # The lake holds nothing of these, so no name is taken there, and files may get theirs before the plan.
         lacking = [cell for cell in sorted(cells) if cell.window.key not in now.index(cell.participant)]
         ahead = [file for cell in lacking for file in self._inside(cell.participant, cell.window)]
-        self._jobs = Jobs(lake, processes, ahead=[file for file in ahead if _is_comparable(file)])
+        self._jobs = Jobs(lake, processes, ahead=[file for file in ahead if file.is_comparable])
 
     def outcomes(self) -> Outcomes:
         """What became of the files, once the sync has ended."""
@@ -107,7 +106,7 @@ class Taking:
         self._held, self._kept, self._sizes = frozenset(held), set(), {}
         inside = self._inside(cells[0].participant, _span(cells))
         staged: dict[str, FetchedFile] = {}
-        with closing(self._jobs.store([f for f in inside if _is_comparable(f) and f.key not in held], writer)) as jobs:
+        with closing(self._jobs.store([f for f in inside if f.is_comparable and f.key not in held], writer)) as jobs:
             for file, stored in jobs:
                 if stored.staged:
                     staged[str(file.key)] = self._fetched(file, stored.staged)
@@ -121,7 +120,7 @@ class Taking:
     def sizes(self, participant: str, hours: Window) -> Iterable[LocalSize]:
         """See ``LocalFiles``."""
         for file in self._inside(participant, hours):
-            if _is_comparable(file) and file.path not in self._unreadable:
+            if file.is_comparable and file.path not in self._unreadable:
                 size_bytes = self._sizes.get(file.path)
                 try:
                     size_bytes = self._opener.size(file) if size_bytes is None else size_bytes
@@ -227,9 +226,3 @@ class Taking:
 
 def _span(cells: Sequence[Cell]) -> Window:
     return Window(cells[0].window.start, cells[-1].window.end)
-
-
-def _is_comparable(file: OldFile) -> bool:
-    """Whether a server compares the file by its content, and its key is known."""
-    stream = stream_named(file.member.stream)
-    return file.key is not None and (stream.chunked or stream.name == "audio_recordings")

@@ -16,6 +16,7 @@ from dagster_beiwe.adoption.adoption import RUN_ID, Adoption, AdoptionPlan
 from dagster_beiwe.adoption.forecast import Forecast
 from dagster_beiwe.adoption.old_lake import continue_log
 from dagster_beiwe.adoption.old_tree import OldFile, OldTree
+from dagster_beiwe.adoption.taking import Outcomes
 from dagster_beiwe.cells import Cell
 from dagster_beiwe.cli.adopt_report import (
     incomplete_facts,
@@ -26,7 +27,7 @@ from dagster_beiwe.cli.adopt_report import (
     print_plan,
 )
 from dagster_beiwe.cli.command import Command
-from dagster_beiwe.cli.context import check_outside, dagster_history
+from dagster_beiwe.cli.context import check_apart, dagster_history
 from dagster_beiwe.cli.messages import when_interrupted
 from dagster_beiwe.cli.options import json_option, participants_option
 from dagster_beiwe.cli.output import print_json
@@ -64,7 +65,8 @@ _INTERRUPTED = (
 @participants_option
 @click.option(
     "--module", "-m", metavar="MODULE",
-    help="Module of your project's definitions, which configure the study. Default: the environment does.",
+    help="Module of the definitions that configure the study. Default: the one that the project in this folder names, "
+    "else the environment configures it.",
 )  # fmt: skip
 @click.option(
     "--secrets", metavar="SECTION", help="Also try the passphrases in SECRETS of this section of the keyring."
@@ -103,7 +105,7 @@ def command(
         plan = adoption.plan(_known(participants, client, chosen))
         facts = {"study_id": chosen.id, "dry_run": dry_run, **plan_facts(chosen, plan, adoption.tree)}
         if not as_json:
-            print_plan(chosen, plan, adoption.tree)
+            print_plan(chosen, plan, adoption.tree, begins=adoption.windows[0].start)
         if not (plan.files or plan.files_held or plan.outside):
             whose = "of these participants" if participants else "that could be one of the study's"
             raise ConfigurationError(
@@ -116,14 +118,20 @@ def command(
                 print_json({**facts, "forecast": asdict(forecast)})
             else:
                 print_forecast(forecast)
-            return 1 if forecast.unreadable else 0
-        incomplete = _adopt(adoption, plan, chosen, instance, spec if recorded else None)
-    if as_json:
-        outcomes = outcome_facts(adoption.outcomes)
-        print_json({**facts, **outcomes, "incomplete": incomplete_facts(incomplete), "recorded": recorded})
-    else:
-        print_outcomes(adoption.outcomes, incomplete, recorded=recorded)
-    return 1 if incomplete or plan.absent or adoption.outcomes.needs_attention else 0
+            return 1 if forecast.unreadable or plan.outside else 0
+        incomplete: list[WindowReport] = []
+        finished = False
+        try:
+            _adopt(adoption, plan, chosen, instance, spec if recorded else None, incomplete)
+            finished = True
+        finally:  # what an interrupted command has found, no other one says again
+            if finished or adoption.outcomes != Outcomes():
+                if as_json:
+                    found = {**outcome_facts(adoption.outcomes), "incomplete": incomplete_facts(incomplete)}
+                    print_json({**facts, **found, "finished": finished, "recorded": recorded})
+                else:
+                    print_outcomes(adoption.outcomes, incomplete, recorded=recorded)
+    return 1 if incomplete or plan.outside or adoption.outcomes.needs_attention else 0
 
 
 def _adoption(
@@ -142,7 +150,7 @@ def _adoption(
     from dagster_beiwe.runs.remembered_heads import remembered_heads
 
     lake, passphrase = resource.study_lake(study), resource.passphrase(study)
-    check_outside(folder, lake.storage)
+    check_apart(folder, lake.storage)
     of_section = secrets_from_keyring(secrets).values() if secrets else ()
     old = find_secret(BEIWE_OLD_PASSPHRASE, os.environ)
     passphrases = [each for each in (old and old.value, passphrase, *of_section) if each]
@@ -212,12 +220,18 @@ def _counts(adoption: Adoption, study: Study, instance: dg.DagsterInstance, cell
 
 
 def _adopt(
-    adoption: Adoption, plan: AdoptionPlan, study: Study, instance: dg.DagsterInstance, spec: dg.AssetSpec | None
-) -> list[WindowReport]:
-    """Adopt all windows of a plan, and record them if there is a ``spec``; returns the reports of incomplete ones."""
+    adoption: Adoption,
+    plan: AdoptionPlan,
+    study: Study,
+    instance: dg.DagsterInstance,
+    spec: dg.AssetSpec | None,
+    incomplete: list[WindowReport],
+) -> None:
+    """Adopt all windows of a plan, and record them if there is a ``spec``; ``incomplete`` gets reports of others."""
     from dagster_beiwe.assets.adopted import AdoptedWindows
     from dagster_beiwe.automation.roster_sensor import participants_in_order
 
+    adoption.check_passphrases(plan)
     recorder = None
     if spec is not None:
         recorder = AdoptedWindows(instance, study, spec, adoption.lake, run_id=RUN_ID)
@@ -225,7 +239,6 @@ def _adopt(
         recorder.add_participants([each for each in participants_in_order(adoption.client, study) if each in ids])
         for cells in plan.held.values():
             recorder.record_held(cells)
-    incomplete = []
     with (
         progress("files") as shown,
         when_interrupted(lambda: _INTERRUPTED),
@@ -244,4 +257,3 @@ def _adopt(
                         incomplete.append(report)
                     elif recorder is not None:
                         recorder.record(report)
-    return incomplete

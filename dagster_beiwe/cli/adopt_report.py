@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from dagster_beiwe.adoption.adoption import AdoptionPlan
@@ -12,7 +13,7 @@ from dagster_beiwe.adoption.old_tree import OldTree
 from dagster_beiwe.adoption.taking import Outcomes
 from dagster_beiwe.cli.context import named
 from dagster_beiwe.client import StudyListing
-from dagster_beiwe.environment import DAGSTER_HOME
+from dagster_beiwe.environment import BEIWE_OLD_PASSPHRASE, DAGSTER_HOME
 from dagster_beiwe.sync import WindowReport
 from dagster_beiwe.text import as_typed, counted, error_in_words, human_size, one_line
 
@@ -58,8 +59,8 @@ def incomplete_facts(incomplete: Sequence[WindowReport]) -> list[dict[str, Any]]
     ]
 
 
-def print_plan(study: Study, plan: AdoptionPlan, tree: OldTree) -> None:
-    """What the folder holds, and what of it is not adopted."""
+def print_plan(study: Study, plan: AdoptionPlan, tree: OldTree, *, begins: datetime) -> None:
+    """What the folder holds, and what of it is not adopted. The study's windows begin at ``begins``."""
     windows = sum(map(len, plan.cells.values()))
     length = study.config.window  # which a lake keeps
     print(
@@ -67,13 +68,16 @@ def print_plan(study: Study, plan: AdoptionPlan, tree: OldTree) -> None:
         f"({human_size(plan.size_bytes)}) in {counted(windows, f'{length} window')} of "
         f"{counted(len(plan.cells), 'participant')} in {as_typed(str(tree.folder))}"
     )
-    if held := sum(map(len, plan.held.values())):
-        print(f"  {counted(plan.files_held, 'file')} in {counted(held, 'window')} that the lake holds already")
-    _print_paths("in such windows that the lake does not have", dict.fromkeys(plan.absent, ""))
+    if plan.files_held:
+        print(f"  {counted(plan.files_held, 'more file')} that the lake holds already")
+    _print_paths("of windows that the lake holds without them", dict.fromkeys(plan.absent, ""))
     others = {f"{who} ({files:,})": "" for who, files in sorted(tree.strangers.items())}
     _print_paths("of participants who are not in the study, by participant", others, sum(tree.strangers.values()))
-    _print_paths("dated outside the study's windows", dict.fromkeys(plan.outside, ""))
-    _print_paths("that are older copies of others", dict.fromkeys(tree.duplicates, ""))
+    _print_paths(
+        f"dated outside the study's windows, which begin {begins:%Y-%m-%d}, and therefore not adopted",
+        dict.fromkeys(plan.outside, ""),
+    )
+    _print_paths("beside a newer copy", dict.fromkeys(tree.duplicates, ""))
     _print_paths("without a name that the server gives", dict.fromkeys(tree.unknown, ""))
 
 
@@ -85,14 +89,20 @@ def print_forecast(forecast: Forecast) -> None:
         f"folder {human_size(forecast.surplus_bytes)} more."
     )
     if forecast.unknown:
-        print(f"  For {counted(forecast.unknown, 'day')}, the sizes of files are not known until they are decrypted")
-    _print_paths("unreadable, of those tried: one of each participant and stream", forecast.unreadable)
+        print(f"  For {counted(forecast.unknown, 'day')}, the sizes of files are not known until they are decrypted.")
+    if forecast.sent_again:
+        files, size = counted(forecast.sent_again, "file"), human_size(forecast.sent_again_bytes)
+        print(f"  {files} ({size}) will be downloaded again, because servers cannot compare files of their kind.")
+    _print_unreadable("unreadable, of those tried: one of each participant and stream", forecast.unreadable)
 
 
 def print_outcomes(outcomes: Outcomes, incomplete: Sequence[WindowReport], *, recorded: bool) -> None:
     """What became of the files, and what deserves a look."""
-    kept = f", {outcomes.kept:,} of them stored as they were" if outcomes.kept else ""
-    print(f"Adopted: {counted(outcomes.adopted, 'file')} ({human_size(outcomes.adopted_bytes)}){kept}.")
+    if outcomes == Outcomes() and not incomplete:
+        print("Nothing is left to adopt.")
+    else:
+        kept = f", {outcomes.kept:,} of them stored as they were" if outcomes.kept else ""
+        print(f"Adopted: {counted(outcomes.adopted, 'file')} ({human_size(outcomes.adopted_bytes)}){kept}.")
     if outcomes.sent_again:
         print(f"  {counted(outcomes.sent_again, 'file')} the same, but downloaded: the server could not compare them")
     if outcomes.held:
@@ -101,9 +111,12 @@ def print_outcomes(outcomes: Outcomes, incomplete: Sequence[WindowReport], *, re
         print(
             f"  {counted(outcomes.missing, 'file')} missing here, and downloaded ({human_size(outcomes.missing_bytes)})"
         )
-    _print_paths("changed on the server, and downloaded", dict.fromkeys(outcomes.changed, ""))
+    _print_paths(
+        "with other content than the server's, which was downloaded: changed there, or damaged here",
+        dict.fromkeys(outcomes.changed, ""),
+    )
     _print_paths("not on the server (foreign), and therefore not adopted", dict.fromkeys(outcomes.foreign, ""))
-    _print_paths("unreadable; where a window is complete, the server's content was downloaded", outcomes.unreadable)
+    _print_unreadable("unreadable; what the server has of complete windows was downloaded", outcomes.unreadable)
     if outcomes.not_compared:
         print(f"  {counted(outcomes.not_compared, 'file')} not compared: in windows that are incomplete")
     for report in incomplete[:_LISTED]:
@@ -114,8 +127,16 @@ def print_outcomes(outcomes: Outcomes, incomplete: Sequence[WindowReport], *, re
     if not recorded:
         print(
             f"The lake holds these windows, and Dagster knows nothing of them, because {DAGSTER_HOME} is not set. Run "
-            "the command again where it is: nothing is compared again."
+            "the command again where it is: what the lake holds is not compared again."
         )
+    else:
+        print("Dagster shows the adopted windows as materialized.")
+
+
+def _print_unreadable(what: str, reasons: Mapping[str, str]) -> None:
+    _print_paths(what, reasons)
+    if reasons:
+        print(f"    If {BEIWE_OLD_PASSPHRASE} is not their passphrase, set it, and run the command again.")
 
 
 def _print_paths(what: str, paths: Mapping[str, str], number: int | None = None) -> None:
@@ -126,4 +147,4 @@ def _print_paths(what: str, paths: Mapping[str, str], number: int | None = None)
     for path, reason in [*paths.items()][:_LISTED]:
         print(f"    {one_line(as_typed(path))}{f' ({reason})' if reason else ''}")
     if len(paths) > _LISTED:
-        print(f"    ... and {len(paths) - _LISTED:,} more")
+        print(f"    ... and {len(paths) - _LISTED:,} more (--json lists all)")

@@ -161,6 +161,16 @@ def check_outside(path: Path, storage: Storage) -> None:
         )
 
 
+def check_apart(folder: Path, storage: Storage) -> None:
+    """Raise ``ConfigurationError`` if the lake's folder and another one are one in the other."""
+    check_outside(folder, storage)
+    if isinstance(storage, LocalStorage) and storage.root.resolve().is_relative_to(folder.resolve()):
+        raise ConfigurationError(
+            f"The lake at {storage.describe()} is in {folder}, which is only read. Nothing was written. Set "
+            f"{BEIWE_LAKE} to a place outside of it."
+        )
+
+
 def confirmed(question: str, *, yes: bool) -> bool:
     """Ask on a terminal; without one, only ``--yes`` confirms."""
     if yes:

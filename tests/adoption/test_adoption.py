@@ -193,7 +193,7 @@ def test_what_differs_is_named_and_comes_from_the_server(
         return [path.relative_to(old).as_posix() for path in paths]
 
     assert (outcomes.changed, outcomes.foreign) == (names(changed), names(foreign, empty))
-    assert outcomes.unreadable == {f"{names(locked)[0]}.lock": "wrong passphrase"}
+    assert outcomes.unreadable == {f"{names(locked)[0]}.lock": "no passphrase that was given decrypts it"}
     assert (found.strangers, found.unknown, found.duplicates) == ({"zoe99999": 1}, ["notes.txt"], names(copy))
     answers = sum(file.stream == "survey_answers" for file in world.files(STUDY))
     assert outcomes.missing == answers + 1

@@ -47,6 +47,12 @@ def test_both_folders_of_a_subject_are_one_participant(tmp_path: Path) -> None:
     assert found.unknown == ["GENERAL/BLS/S001/phone/processed/p1/summary.csv"]
 
 
+def test_hidden_files_are_named(tmp_path: Path) -> None:
+    """Unless mano or lochness keep in them what they have done. One may be the copy of a file."""
+    found = read(tmp_path, "p1/gps/.tmpx8s1k2", "p1/.backfill", "p1/.registry", ".study")
+    assert found.unknown == ["p1/.registry", "p1/gps/.tmpx8s1k2"], "and this registry is damaged"
+
+
 def test_keys_of_recordings_come_from_manos_registry(tmp_path: Path) -> None:
     """Their milliseconds are nowhere else. If two files may have a key, neither does."""
     listed = {
@@ -60,6 +66,17 @@ def test_keys_of_recordings_come_from_manos_registry(tmp_path: Path) -> None:
     (tmp_path / "p1" / ".registry").write_text(json.dumps(listed))
     files = read(tmp_path, f"p1/audio_recordings/s1/{NAME}+00_00.mp4", f"p1/survey_answers/s1/{NAME}+00_00.csv")
     assert [file.key for file in files.files["p1"]] == [f"{STUDY}/p1/voiceRecording/s1/1529125200017.mp4", None]
+
+
+def test_a_participant_may_lie_elsewhere(tmp_path: Path) -> None:
+    """Behind a link in the folder itself."""
+    (tmp_path / "disk" / "gps").mkdir(parents=True)
+    (tmp_path / "disk" / "gps" / f"{NAME}.csv").touch()
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "p1").symlink_to(tmp_path / "disk")
+    (tmp_path / "old" / "notes.txt").symlink_to("/etc/passwd")
+    found = read(tmp_path / "old")
+    assert ([file.path for file in found.files["p1"]], found.unknown) == ([f"p1/gps/{NAME}.csv"], ["notes.txt"])
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:

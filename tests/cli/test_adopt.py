@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from filled_lake import PASSPHRASE
 from old_trees import save_by_hand
 
 from dagster_beiwe import build_beiwe_definitions
+from dagster_beiwe.adoption.adoption import Adoption, AdoptionPlan
+from dagster_beiwe.cells import Cell
 from dagster_beiwe.cli import main
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.maintenance.verify import verify_study
@@ -135,6 +138,25 @@ def test_an_adoption_that_was_killed_is_continued(
         assert len(events(instance, dg.AssetKey(["beiwe", "sleep", "raw_data"]))) == 4
 
 
+def test_an_interrupted_adoption_tells_what_it_has_found(
+    home: Path, old: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody compares these files again."""
+
+    def interrupted(self: Adoption, plan: AdoptionPlan) -> Iterator[list[Cell]]:
+        yield [*plan.cells["anna1111"]]
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Adoption, "parts", interrupted)
+        status, found = adopt(capsys, str(old))
+    assert (status, found["finished"]) == (130, False)
+    status, rest = adopt(capsys, str(old))
+    assert (status, rest["finished"]) == (0, True)
+    assert 0 < found["adopted"] + found["sent_again"] < found["files"]
+    assert found["adopted"] + found["sent_again"] + rest["adopted"] + rest["sent_again"] == found["files"]
+
+
 def test_a_dry_run_lists_what_the_folder_holds(
     home: Path, old: Path, tmp_path: Path, environment: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -179,7 +201,9 @@ def test_files_that_stay_behind_are_named(
     (manifest,) = lake.manifests("anna1111")
     assert {record.stream for record in manifest.files} == {"gps"}
     assert main(["adopt", str(copy), "-m", "lab_project"]) == 1
-    assert "1 file in such windows that the lake does not have:" in capsys.readouterr().out, "it is named again"
+    printed = capsys.readouterr().out
+    assert "1 file of windows that the lake holds without them:" in printed
+    assert "1 file not on the server (foreign)" in printed, "it is named again"
 
 
 PROJECT = """
@@ -296,6 +320,7 @@ def test_a_server_out_of_reach_is_said_to_be_that(
         ([".", "--study", "Slep"], "Did you mean 'Sleep'"),
         ([".", "--participant", "nobody99"], "no participants nobody99"),
         (["."], "no file that could be one of the study's"),
+        ([".."], "is in .., which is only read"),
     ],
 )
 def test_a_wrong_call_adopts_nothing(
@@ -308,7 +333,8 @@ def test_a_wrong_call_adopts_nothing(
     told: str,
 ) -> None:
     """The status is 2, and the message says what to do."""
-    monkeypatch.chdir(tmp_path)
+    (tmp_path / "old").mkdir()
+    monkeypatch.chdir(tmp_path / "old")
     assert main(["adopt", *arguments]) == 2
     assert told in capsys.readouterr().err
     assert not environment.exists()

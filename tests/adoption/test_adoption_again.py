@@ -1,0 +1,108 @@
+"""An old tree that is adopted again: what the lake lacks comes later, and what it has is left alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from adoptions import adopt, adoption, tree_of
+from core_helpers import DAY, HOUR, PASSPHRASE, PERSON, START, client_of, contents, daily, small_world, truth
+from old_trees import save_by_hand
+
+from dagster_beiwe.adoption.forecast import Forecast
+from dagster_beiwe.encryption import encrypt_bytes
+from dagster_beiwe.errors import WindowMismatchError, WrongPassphraseError
+from dagster_beiwe.lake import StudyLake
+from dagster_beiwe.simulator import SimulatedServer
+from dagster_beiwe.windows import windows_between
+
+MOMENT = START + 5 * HOUR
+OLD = "of the old tree"
+
+
+def lock(path: Path, passphrase: str) -> None:
+    path.with_name(f"{path.name}.lock").write_bytes(encrypt_bytes(path.read_bytes(), passphrase))
+    path.unlink()
+
+
+def test_a_file_that_no_passphrase_opened_comes_with_the_right_one(lake: StudyLake, tmp_path: Path) -> None:
+    """The server has lost it, and the lake holds its window without it. The rest of the window is not read again."""
+    old = tmp_path / "old"
+    world = tree_of(old, PERSON)
+    complete = truth(world)
+    lost = old / PERSON / "gps" / f"{MOMENT:%Y-%m-%d %H_%M_%S}+00_00.csv"
+    lock(lost, OLD)
+    world.lose_object(PERSON, "gps", MOMENT)
+    with SimulatedServer(world) as server, client_of(server) as client:
+        first = adoption(client, lake, old, streams=("gps",))
+        assert all(report.complete for report in adopt(first, client))
+        assert list(first.outcomes.unreadable) == [f"{lost.relative_to(old).as_posix()}.lock"]
+        assert len(contents(lake)) == len(complete) - 1
+        again = adoption(client, lake, old, streams=("gps",), passphrases=[OLD, PASSPHRASE])
+        plan = again.plan()
+        assert (len(plan.absent), plan.files) == (1, 1)
+        assert all(report.complete for report in adopt(again, client))
+        assert (again.outcomes.adopted, again.outcomes.held) == (1, 6)
+        assert contents(lake) == complete
+        assert adoption(client, lake, old, streams=("gps",)).plan().files == 0
+
+
+def test_a_foreign_file_is_named_again_and_changes_nothing(lake: StudyLake, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    world = tree_of(old, PERSON)
+    foreign = old / PERSON / "gps" / f"{MOMENT + HOUR:%Y-%m-%d %H_%M_%S}+00_00.csv"
+    foreign.write_bytes((old / PERSON / "gps" / f"{MOMENT:%Y-%m-%d %H_%M_%S}+00_00.csv").read_bytes())
+    with SimulatedServer(world) as server, client_of(server) as client:
+        heads = []
+        for _ in range(2):
+            wanted = adoption(client, lake, old, streams=("gps",))
+            assert all(report.complete for report in adopt(wanted, client))
+            assert wanted.outcomes.foreign == [foreign.relative_to(old).as_posix()]
+            heads.append({key: version.at for key, version in lake.at().index(PERSON).items()})
+        assert heads[0] == heads[1], "no window has a new version"
+
+
+def test_windows_of_another_length_are_noticed_before_anything_is_read(lake: StudyLake, tmp_path: Path) -> None:
+    """A dry run says it, too."""
+    world = tree_of(tmp_path / "old", PERSON)
+    with SimulatedServer(world) as server, client_of(server) as client:
+        adopt(adoption(client, lake, tmp_path / "old", streams=("gps",)), client)
+        monthly = list(windows_between("monthly", START, START + 40 * DAY))
+        with pytest.raises(WindowMismatchError):
+            adoption(client, lake, tmp_path / "old", streams=("gps",), windows=monthly).plan()
+
+
+def test_a_dry_run_tries_recordings(lake: StudyLake, tmp_path: Path) -> None:
+    """Their beginning shows the wrong passphrase. They would be downloaded, and called changed."""
+    old, streams = tmp_path / "old", ("audio_recordings",)
+    world = small_world(streams=streams)
+    save_by_hand(world, old, streams=streams, passphrase=OLD)
+    with SimulatedServer(world) as server, client_of(server) as client:
+        for passphrase, unreadable in ((PASSPHRASE, 1), (OLD, 0)):
+            wanted, found = adoption(client, lake, old, streams=streams, passphrases=[passphrase]), Forecast()
+            plan = wanted.plan()
+            assert len(list(wanted.forecast(PERSON, plan.cells[PERSON], daily(client), found))) == plan.files > 1
+            assert len(found.unreadable) == unreadable
+
+
+def test_a_passphrase_that_opens_no_file_stops_before_anything_is_written(lake: StudyLake, tmp_path: Path) -> None:
+    """One that opens the files of some participants goes on, and so do damaged files alone."""
+    old = tmp_path / "old"
+    people = ("anna1111", "bert2222", "carl3333")
+    world = tree_of(old, *people)
+    paths = {who: sorted((old / who / "gps").iterdir()) for who in people}
+    for files in paths.values():
+        lock(files[0], OLD)
+    with SimulatedServer(world) as server, client_of(server) as client:
+        wanted = adoption(client, lake, old, streams=("gps",))
+        plan = wanted.plan()
+        with pytest.raises(WrongPassphraseError, match="decrypts any of 3 locked files that were tried"):
+            wanted.check_passphrases(plan)
+        adoption(client, lake, old, streams=("gps",), passphrases=[PASSPHRASE, OLD]).check_passphrases(plan)
+        lock(paths["bert2222"][1], PASSPHRASE)
+        (old / "bert2222" / "gps" / f"{paths['bert2222'][0].name}.lock").unlink()
+        wanted = adoption(client, lake, old, streams=("gps",))
+        wanted.check_passphrases(wanted.plan())
+        for locked in old.rglob("*.lock"):
+            locked.write_bytes(b"damaged")
+        wanted.check_passphrases(wanted.plan())
