@@ -135,8 +135,8 @@ class ManoTree(RawFiles):
             plain.close()
             reason = str(error).partition(". ")[0]
             raise EncryptionError(
-                f"{file.identity!r} in {self.folder} is damaged. {reason}. Nothing of it was used. Download it again, or "
-                "move it out of the folder."
+                f"{file.identity!r} in {self.folder} is damaged. {reason}. Nothing of it was used. Download it again, "
+                "or move it out of the folder."
             ) from None
         return _decompressed(plain, file)
 
