@@ -43,10 +43,9 @@ _MOST_TRIED: Final = 20
 class AdoptionPlan:
     """What an old tree has for a study.
 
-    ``cells`` are windows to adopt, ``held`` those that the lake has completely; both by participant. ``absent`` are
-    paths of files to adopt into windows that the lake has, but without them; ``outside`` of those that are dated
-    outside every window of the study. ``files`` and ``size_bytes`` are those to adopt, ``files_held`` those that the
-    lake has.
+    ``cells`` are windows to adopt, ``held`` those of which the lake has every file; both by participant. ``absent`` are
+    paths of files that windows to adopt lack, although they are complete by the server; ``outside`` of those that are
+    dated outside every window of the study.
     """
 
     cells: Mapping[str, Sequence[Cell]]
@@ -107,12 +106,11 @@ class Adoption:
                 version, cell = index.get(window.key), Cell(participant, window)
                 if version and version.complete:
                     lacking = _absent(found, lake.manifest_of(participant, window.key, version))
-                    files_held += len(found) - len(lacking)
                     if not lacking:
                         held.setdefault(participant, []).append(cell)
+                        files_held += len(found)
                         continue
-                    found = lacking
-                    absent += [file.path for file in found]
+                    absent += lacking
                 cells.setdefault(participant, []).append(cell)
                 files += len(found)
                 size_bytes += sum(file.size_bytes for file in found)
@@ -230,7 +228,7 @@ class Adoption:
         return window if window and file.member.time in window else None
 
 
-def _absent(files: Sequence[OldFile], manifest: Manifest) -> list[OldFile]:
-    """The files in whose place a window has nothing."""
+def _absent(files: Sequence[OldFile], manifest: Manifest) -> list[str]:
+    """Paths of the files in whose place a window has nothing."""
     places = {(record.stream, record.moment) for record in manifest.files}
-    return [file for file in files if (file.member.stream, file.member.time) not in places]
+    return [file.path for file in files if (file.member.stream, file.member.time) not in places]

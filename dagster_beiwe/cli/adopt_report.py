@@ -70,7 +70,7 @@ def print_plan(study: Study, plan: AdoptionPlan, tree: OldTree, *, begins: datet
     )
     if plan.files_held:
         print(f"  {counted(plan.files_held, 'more file')} that the lake holds already")
-    _print_paths("of windows that the lake holds without them", dict.fromkeys(plan.absent, ""))
+    _print_paths("that complete windows of the lake lack", dict.fromkeys(plan.absent, ""))
     others = {f"{who} ({files:,})": "" for who, files in sorted(tree.strangers.items())}
     _print_paths("of participants who are not in the study, by participant", others, sum(tree.strangers.values()))
     _print_paths(

@@ -202,7 +202,7 @@ def test_files_that_stay_behind_are_named(
     assert {record.stream for record in manifest.files} == {"gps"}
     assert main(["adopt", str(copy), "-m", "lab_project"]) == 1
     printed = capsys.readouterr().out
-    assert "1 file of windows that the lake holds without them:" in printed
+    assert "1 file that complete windows of the lake lack:" in printed
     assert "1 file not on the server (foreign)" in printed, "it is named again"
 
 
