@@ -27,7 +27,7 @@ from dagster_beiwe.cli.adopt_report import (
     print_plan,
 )
 from dagster_beiwe.cli.command import Command
-from dagster_beiwe.cli.context import check_apart, dagster_history
+from dagster_beiwe.cli.context import check_apart, check_dagster_home, dagster_history
 from dagster_beiwe.cli.messages import when_interrupted
 from dagster_beiwe.cli.options import json_option, participants_option
 from dagster_beiwe.cli.output import print_json
@@ -93,6 +93,8 @@ def command(
     """
     from dagster_beiwe.cli.project import configured_study, project_definitions
 
+    if home := os.environ.get(DAGSTER_HOME):
+        check_dagster_home(home)
     chosen, resource, spec = configured_study(project_definitions(module), study)
     with (
         resource.process_config_and_initialize_cm() as live,

@@ -53,14 +53,19 @@ def dagster_history() -> dg.DagsterInstance:
             f"{DAGSTER_HOME} is not set, so Dagster's history cannot be found. Nothing was changed. Set it to the "
             "same folder as for Dagster."
         )
+    check_dagster_home(home)
+    from dagster import DagsterInstance  # slow to import, and most commands don't need it
+
+    return DagsterInstance.get()
+
+
+def check_dagster_home(home: str) -> None:
+    """Raise ``ConfigurationError`` unless this is the absolute path of a folder. Loading definitions would make one."""
     if not (user_path(home).is_absolute() and user_path(home).is_dir()):
         raise ConfigurationError(
             f"{DAGSTER_HOME} is {home[:200]!r}, which is not the absolute path of a folder, so Dagster's history "
             "cannot be found. Nothing was changed. Correct it, or mount its disk."
         )
-    from dagster import DagsterInstance  # slow to import, and most commands don't need it
-
-    return DagsterInstance.get()
 
 
 def heads_in_dagster() -> list[Seen]:

@@ -302,6 +302,16 @@ def test_a_lake_whose_log_is_lost_is_adopted_on_purpose(
     assert (status, found["windows_held"], found["recorded"]) == (0, 4, True)
 
 
+def test_a_mistyped_home_of_dagster_is_not_made(
+    home: Path, old: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody would look for the history there."""
+    monkeypatch.setenv("DAGSTER_HOME", str(home / "mistyped"))
+    assert main(["adopt", str(old), "--dry-run"]) == 2
+    assert "not the absolute path of a folder" in capsys.readouterr().err
+    assert not (home / "mistyped").exists()
+
+
 def test_a_server_out_of_reach_is_said_to_be_that(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
