@@ -29,7 +29,7 @@ def project_environment() -> Iterator[None]:
     Raises ``ConfigurationError`` if one that decides which lake, server, keys, or history are used is set to another
     value: whoever exports it means it, and Dagster would not use it.
     """
-    before, variables = dict(os.environ), _variables(own_file(Path(NAME)))
+    before, variables = dict(os.environ), _variables(Path(NAME))
     own = own_names({*before, *variables})
     if names := [name for name in exported_otherwise(variables) if name in own or name.startswith(_STORES)]:
         raise ConfigurationError(
@@ -63,27 +63,26 @@ def _same(one: str, other: str) -> bool:
     return one == other
 
 
-def own_file(path: Path) -> bytes:
-    """A file of a project, empty if there is none.
+def _variables(path: Path) -> Mapping[str, str]:
+    """Only of a file of this user: in somebody else's folder, it could send the keys to another server.
 
-    Only one of this user counts: in somebody else's folder, it could send the keys to another server.
+    Raises ``ConfigurationError`` for one that is no text of variables.
     """
     try:
         with open_file(path, follow=True) as file:
-            if os.name == "nt" or os.fstat(file.fileno()).st_uid == os.geteuid():
-                return file.read()
-        logger.warning("The file %s in this folder belongs to another user, so it was not read.", path)
+            if os.name != "nt" and os.fstat(file.fileno()).st_uid != os.geteuid():
+                logger.warning("The file %s in this folder belongs to another user, so it was not read.", NAME)
+                return {}
+            data = file.read()
     except (FileNotFoundError, NotRegularFileError):
-        pass
-    except PermissionError:
-        logger.warning("The file %s in this folder cannot be read by this user, so it was not read.", path)
-    return b""
-
-
-def _variables(data: bytes) -> Mapping[str, str]:
-    """Raises ``ConfigurationError`` for what is no text of variables."""
-    if not data:
         return {}
+    except PermissionError:
+        logger.warning("The file %s in this folder cannot be read by this user, so it was not read.", NAME)
+        return {}
+    return _parsed(data)
+
+
+def _parsed(data: bytes) -> Mapping[str, str]:
     from dotenv import dotenv_values  # most folders have no such file
 
     try:
