@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Collection, Iterable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from queue import Empty, SimpleQueue
 from typing import Final, TypeAlias
 
 from dagster_beiwe.errors import IntegrityError
@@ -46,20 +46,29 @@ def inspect_in(processes: Inspectors, inspection: Inspection, participants: Iter
 
     After an error, the processes end at once. Raises as ``Inspection`` does, and ``ProcessLostError``.
     """
+    ended: SimpleQueue[Future[Part]] = SimpleQueue()
+    """Gets each task once, also those that were canceled."""
     with processes, ThreadPoolExecutor(processes.number, "beiwe-inspect") as pool:
         try:
             processes.start()
-            left = deque((each, pool.submit(processes.run, _inspect, each)) for each in participants)
+            tasks = [(each, pool.submit(processes.run, _inspect, each)) for each in participants]
+            for _, task in tasks:
+                task.add_done_callback(ended.put)
+            left = len(tasks)
             while left:
-                (_, first), (name, last) = left[0], left[-1]
-                if first.done():
-                    left.popleft()
-                    inspection.add(first.result())
-                elif last.cancel():
-                    left.pop()
-                    inspection.participant(name, threads=1)
-                elif wait([first], timeout=_TICK_SECONDS).not_done:
+                if tasks and ended.empty():
+                    name, task = tasks.pop()
+                    if task.cancel():  # nobody has begun it
+                        inspection.participant(name, threads=1)
+                    continue
+                try:
+                    task = ended.get(timeout=_TICK_SECONDS)
+                except Empty:
                     inspection.go_on()
+                    continue
+                left -= 1
+                if not task.cancelled():
+                    inspection.add(task.result())
         except BaseException:
             processes.kill()
             pool.shutdown(wait=False, cancel_futures=True)

@@ -12,17 +12,19 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from core_helpers import PASSPHRASE, STUDY, cells_of, client_of, small_world, sync
 from damage import flip
 from tasks_elsewhere import calls_of
 
 from dagster_beiwe.cli import main
-from dagster_beiwe.lake import StudyLake
+from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.maintenance import inspectors
 from dagster_beiwe.maintenance.inspection import Inspection
 from dagster_beiwe.maintenance.repair import repair_study
 from dagster_beiwe.maintenance.verify import verify_study
 from dagster_beiwe.parallel import Processes
 from dagster_beiwe.progress import Progress
+from dagster_beiwe.simulator import ParticipantPlan, SimulatedServer
 from dagster_beiwe.tables.store import TableStore
 
 
@@ -102,6 +104,21 @@ def test_the_calling_process_inspects_too(
     assert found == verify_study(lake)
 
 
+def test_many_participants_are_each_inspected_once(tmp_path: Path, started: list[SpawnProcess]) -> None:
+    """Whoever takes them."""
+    people = [f"person{number:02}" for number in range(12)]
+    world = small_world(people=[ParticipantPlan(id=each) for each in people], hours=(5,), streams=("gps",))
+    lake = BeiweLake(tmp_path / "lake").study(STUDY, passphrase=PASSPHRASE)
+    with SimulatedServer(world) as server, client_of(server) as client:
+        sync(client, lake, cells_of(*people))
+    for who in people[::3]:
+        flip(files_of(lake, tmp_path / "lake", who)[0])
+    found = verify_study(lake, processes=True)
+    assert len(started) == 1
+    assert found == verify_study(lake)
+    assert [each.participant for each in found.findings] == people[::3]
+
+
 class Told(Progress):
     """What is told of progress."""
 
@@ -134,18 +151,30 @@ def test_progress_counts_what_they_inspect(
     assert told.waited
 
 
-def test_they_end_with_an_interrupt(
-    lake: StudyLake, started: list[SpawnProcess], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nothing has to be completed."""
+class InterruptedAtWork(Progress):
+    """While this process inspects."""
 
-    class Interrupted(Progress):
-        def advance(self, number: int = 1, size_bytes: int = 0) -> None:
+    def advance(self, number: int = 1, size_bytes: int = 0) -> None:
+        raise KeyboardInterrupt
+
+
+class InterruptedWaiting(Progress):
+    """While this process waits for another one."""
+
+    def within(self, size_bytes: int) -> None:
+        if not size_bytes:
             raise KeyboardInterrupt
 
+
+@pytest.mark.parametrize("interrupted", [InterruptedAtWork, InterruptedWaiting])
+def test_they_end_with_an_interrupt(
+    lake: StudyLake, started: list[SpawnProcess], monkeypatch: pytest.MonkeyPatch, interrupted: type[Progress]
+) -> None:
+    """Nothing has to be completed."""
+    monkeypatch.setattr(inspectors, "_TICK_SECONDS", 0.0)
     killed = calls_of("kill", monkeypatch)
     with pytest.raises(KeyboardInterrupt):
-        verify_study(lake, progress=Interrupted(), processes=True)
+        verify_study(lake, progress=interrupted(), processes=True)
     assert {*killed} == {*started}
     assert len(started) == 1
     assert not active_children()
