@@ -3,52 +3,28 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import msgspec
+import click
 
-from dagster_beiwe.cli.project_environment import own_file
 from dagster_beiwe.client.studies import find_study
 from dagster_beiwe.definitions import build_beiwe_definitions
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.retries import HTTP_IN_COMMANDS
 from dagster_beiwe.runs.beta import beta_features
-from dagster_beiwe.runs.dagster_private import LazyDefinitions
+from dagster_beiwe.runs.dagster_private import LazyDefinitions, modules_of_workspace
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.text import one_line
 
 if TYPE_CHECKING:
     import dagster as dg
 
-_PROJECT: Final = "pyproject.toml"
-
-
-class _Dagster(msgspec.Struct):
-    module_name: str | None = None
-
-
-class _DgProject(msgspec.Struct):
-    root_module: str | None = None
-    code_location_target_module: str | None = None
-
-
-class _Dg(msgspec.Struct):
-    project: _DgProject = msgspec.field(default_factory=_DgProject)
-
-
-class _Tool(msgspec.Struct):
-    dagster: _Dagster = msgspec.field(default_factory=_Dagster)
-    dg: _Dg = msgspec.field(default_factory=_Dg)
-
-
-class _Project(msgspec.Struct):
-    """What ``pyproject.toml`` tells Dagster's commands: ``dagster`` by its section, ``dg`` by the other one."""
-
-    tool: _Tool = msgspec.field(default_factory=_Tool)
+_OTHERS_CAN_WRITE: Final = 0o002
 
 
 def project_definitions(module: str | None) -> dg.Definitions:
@@ -77,17 +53,34 @@ def project_definitions(module: str | None) -> dg.Definitions:
 
 
 def _own_module() -> str | None:
-    """The module that the project in the current folder names for Dagster, if there is one."""
+    """The module that Dagster loads in the current folder; None if that holds no project.
+
+    Raises ``ConfigurationError`` if Dagster loads several there, or something else: the environment alone might
+    configure other windows, whose length a lake keeps. Code of another user is not loaded without being named.
+    """
     try:
-        found = msgspec.toml.decode(own_file(Path(_PROJECT)), type=_Project).tool
-    except msgspec.DecodeError as error:
+        modules = modules_of_workspace()
+    except click.UsageError:
+        if not Path("dg.toml").exists():
+            return None
+        modules = []
+    except Exception as error:  # noqa: BLE001 - whatever Dagster says of a damaged file
         raise ConfigurationError(
-            f"The file {_PROJECT} in this folder cannot be used: {one_line(str(error))}. Nothing was done. Correct it, "
-            "or run the command in another folder."
+            f"Dagster cannot read the project in this folder: {one_line(str(error))}. Nothing was done. Correct its "
+            "pyproject.toml or workspace.yaml, or name the module with --module."
         ) from None
-    project = found.dg.project
-    by_default = project.root_module and f"{project.root_module}.definitions"
-    return found.dagster.module_name or project.code_location_target_module or by_default
+    if len(modules) != 1 or modules[0] is None:
+        raise ConfigurationError(
+            "The project in this folder does not name one module for `dagster` to load, in pyproject.toml or "
+            "workspace.yaml. Nothing was done. Name the module of its definitions with --module."
+        )
+    status = Path().stat()
+    if os.name != "nt" and (status.st_uid not in (0, os.geteuid()) or status.st_mode & _OTHERS_CAN_WRITE):
+        raise ConfigurationError(
+            f"Others can write to this folder, which names the module {modules[0][:80]!r} for Dagster to load. Nothing "
+            "was done. If you trust it, name it with --module."
+        )
+    return modules[0]
 
 
 def configured_study(definitions: dg.Definitions, wanted: str | None) -> tuple[Study, BeiweResource, dg.AssetSpec]:

@@ -7,6 +7,7 @@ history of checks, for pools, for the slots of runs in them, and for the newest 
 
 from __future__ import annotations
 
+import os
 from typing import Final
 
 from dagster._core.definitions.definitions_load_context import DefinitionsLoadContext, DefinitionsLoadType
@@ -35,6 +36,7 @@ __all__ = [
     "LazyDefinitions",
     "StepExecutionContext",
     "get_local_state_path",
+    "modules_of_workspace",
     "using_dagster_dev",
 ]
 
@@ -70,3 +72,19 @@ KIND_TAG_PREFIX: Final = "dagster/kind/"
 
 RECORDED_BY_ITSELF: Final = "__source_asset_observation__"
 """Dagster records nothing for an output with this metadata, which its own observable sources use."""
+
+
+def modules_of_workspace() -> list[str | None]:
+    """What Dagster's commands load in the current folder, by the files there: modules, or None for anything else.
+
+    Raises ``click.UsageError`` if no file says it, and anything for a file that is damaged.
+    """
+    from dagster._cli.workspace.cli_target import workspace_opts_to_load_target  # slow to import
+    from dagster_shared.cli import WorkspaceOpts
+
+    modules: list[str | None] = []
+    for origin in workspace_opts_to_load_target(WorkspaceOpts()).create_origins():
+        target = getattr(origin, "loadable_target_origin", None)
+        here = target and (target.working_directory in (None, os.getcwd()))
+        modules.append(target.module_name if target and here else None)
+    return modules
