@@ -7,10 +7,11 @@ manifest is the one that a download would have given. A killed adoption continue
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import groupby, islice
+from datetime import datetime
+from itertools import groupby
 from typing import Final
 
 from dagster_beiwe.adoption.forecast import Forecast
@@ -25,7 +26,7 @@ from dagster_beiwe.errors import ConfigurationError, PassphraseMissingError, Wro
 from dagster_beiwe.lake import Manifest, StudyLake
 from dagster_beiwe.parallel import Processes, processes_for, work_seconds
 from dagster_beiwe.sync import DailyIndex, FetchPolicy, StudySync, WindowReport
-from dagster_beiwe.windows import Window
+from dagster_beiwe.windows import Window, start_of_key
 
 RUN_ID: Final = "adopt"
 """The run that the lake names for what was adopted."""
@@ -44,7 +45,7 @@ class AdoptionPlan:
     """What an old tree has for a study.
 
     ``cells`` are windows to adopt, ``held`` those of which the lake has every file; both by participant. ``absent`` are
-    paths of files that windows to adopt lack, although they are complete by the server; ``outside`` of those that are
+    paths of files to adopt that are missing from windows that the lake holds as complete, ``outside`` of those that are
     dated outside every window of the study.
     """
 
@@ -96,16 +97,17 @@ class Adoption:
         for participant, own in sorted(self.tree.files.items()):
             if participants and participant not in participants:
                 continue
-            index, windows = lake.index(participant), list[Window]()
+            index = lake.index(participant)
+            self._check_length(lake, participant, index)
             for window, inside in groupby(own, key=self._window_of):
                 found = list(inside)
                 if window is None:
                     outside += [file.path for file in found]
                     continue
-                windows.append(window)
                 version, cell = index.get(window.key), Cell(participant, window)
-                if version and version.complete:
-                    lacking = _absent(found, lake.manifest_of(participant, window.key, version))
+                manifest = lake.manifest(participant, window) if version and version.complete else None
+                if manifest:
+                    lacking = _absent(found, manifest)
                     if not lacking:
                         held.setdefault(participant, []).append(cell)
                         files_held += len(found)
@@ -114,7 +116,6 @@ class Adoption:
                 cells.setdefault(participant, []).append(cell)
                 files += len(found)
                 size_bytes += sum(file.size_bytes for file in found)
-            lake.check_windows(participant, windows)
         return AdoptionPlan(
             cells=cells,
             held=held,
@@ -126,14 +127,17 @@ class Adoption:
         )
 
     def check_passphrases(self, plan: AdoptionPlan) -> None:
-        """Raise ``WrongPassphraseError`` if none of a few locked files, of several participants, can be opened.
+        """Raise ``WrongPassphraseError`` if nothing was adopted before, and no locked file can be opened.
 
-        Recordings are not tried: not every one would show it.
+        The first and the last one of a few participants are tried. Recordings are not: not every one would show it.
         """
         opener, failed = OldFiles(self.tree.folder, self.passphrases), 0
-        for participant in [*plan.cells][:: -(-len(plan.cells) // _MOST_TRIED) or 1]:
-            locked = (file for file in self.tree.files[participant] if file.encrypted and not file.is_recording)
-            for file in islice(locked, 1):
+        participants = [] if plan.held else [*plan.cells]
+        for participant in participants[:: -(-len(participants) // _MOST_TRIED) or 1]:
+            windows = {cell.window for cell in plan.cells[participant]}
+            files = (file for file in self.tree.files[participant] if file.encrypted and not file.is_recording)
+            locked = [file for file in files if self._window_of(file) in windows]
+            for file in dict.fromkeys((*locked[:1], *locked[-1:])):
                 try:
                     opener.open(file).rest.close()
                 except (WrongPassphraseError, PassphraseMissingError):
@@ -144,9 +148,9 @@ class Adoption:
                     return
         if failed:
             raise WrongPassphraseError(
-                f"No passphrase that was given decrypts any of {failed} locked files that were tried, one of each "
-                f"participant. Nothing was adopted. Set {BEIWE_OLD_PASSPHRASE} to the passphrase of the old files "
-                "(lochness: name its section of the keyring with `--secrets`), or move the locked files elsewhere."
+                f"None of the locked files that were tried ({failed:,}) opens with a passphrase that is known here. "
+                f"Nothing was adopted. Set {BEIWE_OLD_PASSPHRASE} to that of the old files (lochness: name the section "
+                "of the keyring with `--secrets`), or move the locked files out of the folder."
             )
 
     def forecast(
@@ -215,17 +219,30 @@ class Adoption:
             on_file=on_file,
         )
         sync = StudySync(self.client, self.lake, streams=self.streams, run_id=RUN_ID, policy=self.policy, daily=daily)
+        reported: list[Cell] = []
         try:
             with closing(sync.run(cells, local=taking)) as reports:
-                yield from reports
+                for report in reports:
+                    reported.append(report.cell)
+                    yield report
         finally:
-            self.outcomes.add(taking.outcomes())
+            self.outcomes.add(taking.outcomes(reported))
+
+    def _check_length(self, lake: StudyLake, participant: str, keys: Iterable[str]) -> None:
+        """Raise ``WindowMismatchError`` if the lake has windows that begin within one of the study's."""
+        for key in keys:
+            window = self._window_at(start) if (start := start_of_key(key)) else None
+            if window and window.key != key:
+                lake.check_windows(participant, [window])
 
     def _window_of(self, file: OldFile) -> Window | None:
-        """The study's window in which a file is dated."""
-        place = bisect_right(self.windows, file.member.time, key=lambda window: window.start) - 1
+        return self._window_at(file.member.time)
+
+    def _window_at(self, moment: datetime) -> Window | None:
+        """The study's window in which a moment lies."""
+        place = bisect_right(self.windows, moment, key=lambda window: window.start) - 1
         window = self.windows[place] if place >= 0 else None
-        return window if window and file.member.time in window else None
+        return window if window and moment in window else None
 
 
 def _absent(files: Sequence[OldFile], manifest: Manifest) -> list[str]:

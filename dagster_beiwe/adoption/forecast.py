@@ -86,7 +86,7 @@ class Forecast:
             self.unreadable[file.path] = why_unreadable(error)
         else:
             if not opened.recognized:
-                self.unreadable[file.path] = "no passphrase that was given makes it begin as recordings do"
+                self.unreadable[file.path] = "not recognized: the passphrase may be wrong"
 
 
 def _size(file: OldFile, opener: OldFiles) -> int | None:

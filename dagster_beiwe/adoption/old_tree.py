@@ -140,10 +140,16 @@ class _Reader:
     def _paths(self) -> Iterator[tuple[str, os.stat_result]]:
         """Everything but folders, also behind links in the folder itself: a participant may lie on another disk."""
         for path, status in self.found.tree.scan(""):
-            if "/" not in path and stat.S_ISLNK(status.st_mode):
+            if "/" not in path and stat.S_ISLNK(status.st_mode) and self._leads_elsewhere(path):
                 yield from self.found.tree.scan(path)
             else:
                 yield path, status
+
+    def _leads_elsewhere(self, name: str) -> bool:
+        """Whether a link leads to a folder that has no file twice, in this one or around it."""
+        root = self.found.folder.resolve()
+        target = (root / name).resolve()
+        return target.is_dir() and not (target.is_relative_to(root) or root.is_relative_to(target))
 
     def _sort(self, path: str, status: os.stat_result) -> None:
         file = self._file(path, status) if stat.S_ISREG(status.st_mode) else None

@@ -61,9 +61,8 @@ class Outcomes:
 class Taking:
     """The files of an old tree, by participant and oldest first, as a sync of ``cells`` takes them: see ``LocalFiles``.
 
-    ``on_file`` is called at most once for each file, when its window's turn comes; not for files that the lake has. If
-    another run commits one of the windows meanwhile, it is taken again: then only what became of its files in the end
-    counts.
+    ``on_file`` is called at most once for each file, when its window's turn comes. If another run commits one of the
+    windows meanwhile, it is taken again: then only what became of its files in the end counts.
     """
 
     def __init__(
@@ -76,7 +75,7 @@ class Taking:
         processes: Processes[OldAndNew],
         on_file: Callable[[OldFile], None] = lambda _: None,
     ) -> None:
-        self._lake, self._files, self._opener, self._cells = lake, files, opener, cells
+        self._lake, self._files, self._opener = lake, files, opener
         self._on_file = on_file
         self._noted: dict[Cell, Outcomes] = {}
         self._unreadable: dict[str, str] = {}
@@ -91,14 +90,14 @@ class Taking:
         ahead = [file for cell in lacking for file in self._inside(cell.participant, cell.window)]
         self._jobs = Jobs(lake, processes, ahead=[file for file in ahead if file.is_comparable])
 
-    def outcomes(self) -> Outcomes:
-        """What became of the files, once the sync has ended."""
-        total = Outcomes(unreadable=dict(self._unreadable))
-        for each in self._noted.values():
-            total.add(each)
-        for cell in self._cells:
-            inside = self._inside(cell.participant, cell.window) if cell not in self._noted else ()
-            total.not_compared += sum(file.path not in self._unreadable for file in inside)
+    def outcomes(self, cells: Iterable[Cell]) -> Outcomes:
+        """What became of the files of some cells, once the sync has reported these."""
+        total = Outcomes()
+        for cell in cells:
+            inside = self._inside(cell.participant, cell.window)
+            unreadable = {file.path: why for file in inside if (why := self._unreadable.get(file.path)) is not None}
+            total.add(self._noted.get(cell) or Outcomes(not_compared=len(inside) - len(unreadable)))
+            total.unreadable |= unreadable
         return total
 
     def stage(self, cells: Sequence[Cell], writer: LakeWriter, held: Collection[str]) -> Mapping[str, FetchedFile]:
@@ -156,6 +155,7 @@ class Taking:
                 self._judge(file, own.staged.sha256, sent, result, outcomes, own)
             elif file.key in self._held or (file.member.stream, file.member.time) in held:
                 outcomes.held += 1
+                self._tell(file)
             else:
                 self._tell(file)
                 sent = places.get(place, [])

@@ -65,8 +65,8 @@ _INTERRUPTED = (
 @participants_option
 @click.option(
     "--module", "-m", metavar="MODULE",
-    help="Module of the definitions that configure the study. Default: the one that the project in this folder names, "
-    "else the environment configures it.",
+    help="Module of the definitions that configure the study. Default: what Dagster loads in this folder, or the "
+    "environment alone.",
 )  # fmt: skip
 @click.option(
     "--secrets", metavar="SECTION", help="Also try the passphrases in SECRETS of this section of the keyring."
@@ -120,20 +120,24 @@ def command(
                 print_json({**facts, "forecast": asdict(forecast)})
             else:
                 print_forecast(forecast)
-            return 1 if forecast.unreadable or plan.outside else 0
+            return 1 if forecast.unreadable else 0
         incomplete: list[WindowReport] = []
-        finished = False
+
+        def report(*, finished: bool) -> None:
+            if as_json:
+                found = {**outcome_facts(adoption.outcomes), "incomplete": incomplete_facts(incomplete)}
+                print_json({**facts, **found, "finished": finished, "recorded": recorded})
+            else:
+                print_outcomes(adoption.outcomes, incomplete, recorded=recorded)
+
         try:
             _adopt(adoption, plan, chosen, instance, spec if recorded else None, incomplete)
-            finished = True
-        finally:  # what an interrupted command has found, no other one says again
-            if finished or adoption.outcomes != Outcomes():
-                if as_json:
-                    found = {**outcome_facts(adoption.outcomes), "incomplete": incomplete_facts(incomplete)}
-                    print_json({**facts, **found, "finished": finished, "recorded": recorded})
-                else:
-                    print_outcomes(adoption.outcomes, incomplete, recorded=recorded)
-    return 1 if incomplete or plan.outside or adoption.outcomes.needs_attention else 0
+        except BaseException:
+            if adoption.outcomes != Outcomes():
+                report(finished=False)  # no other call says it again
+            raise
+        report(finished=True)
+    return 1 if incomplete or adoption.outcomes.needs_attention else 0
 
 
 def _adoption(

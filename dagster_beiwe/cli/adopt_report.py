@@ -68,9 +68,9 @@ def print_plan(study: Study, plan: AdoptionPlan, tree: OldTree, *, begins: datet
         f"({human_size(plan.size_bytes)}) in {counted(windows, f'{length} window')} of "
         f"{counted(len(plan.cells), 'participant')} in {as_typed(str(tree.folder))}"
     )
-    if plan.files_held:
-        print(f"  {counted(plan.files_held, 'more file')} that the lake holds already")
-    _print_paths("that complete windows of the lake lack", dict.fromkeys(plan.absent, ""))
+    if held := sum(map(len, plan.held.values())):
+        print(f"  {counted(plan.files_held, 'file')} in {counted(held, 'window')} that the lake holds already")
+    _print_paths("missing from windows that the lake holds as complete", dict.fromkeys(plan.absent, ""))
     others = {f"{who} ({files:,})": "" for who, files in sorted(tree.strangers.items())}
     _print_paths("of participants who are not in the study, by participant", others, sum(tree.strangers.values()))
     _print_paths(
@@ -112,7 +112,7 @@ def print_outcomes(outcomes: Outcomes, incomplete: Sequence[WindowReport], *, re
             f"  {counted(outcomes.missing, 'file')} missing here, and downloaded ({human_size(outcomes.missing_bytes)})"
         )
     _print_paths(
-        "with other content than the server's, which was downloaded: changed there, or damaged here",
+        "not as on the server (changed there, or damaged here); the server's content was downloaded",
         dict.fromkeys(outcomes.changed, ""),
     )
     _print_paths("not on the server (foreign), and therefore not adopted", dict.fromkeys(outcomes.foreign, ""))

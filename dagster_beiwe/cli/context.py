@@ -171,7 +171,7 @@ def check_apart(folder: Path, storage: Storage) -> None:
     check_outside(folder, storage)
     if isinstance(storage, LocalStorage) and storage.root.resolve().is_relative_to(folder.resolve()):
         raise ConfigurationError(
-            f"The lake at {storage.describe()} is in {folder}, which is only read. Nothing was written. Set "
+            f"The lake at {storage.describe()} is in {folder.resolve()}, which is only read. Nothing was written. Set "
             f"{BEIWE_LAKE} to a place outside of it."
         )
 

@@ -166,7 +166,7 @@ def _print_table(table: _Table, frame: pd.DataFrame) -> None:
 
 def _print_list(held: Sequence[_Table], *, as_json: bool) -> None:
     if not held:
-        say("note", "The lake holds no tables yet. Materialize an asset that makes one, such as `coverage`.")
+        say("note", "No tables. Materialize an asset that makes one, such as `coverage`.")
     for study, tables in groupby(held, key=lambda table: table.study):
         if not as_json:
             print(named(study) if study else "No study")

@@ -296,7 +296,7 @@ def _mismatch(window: Window, manifest: Manifest) -> WindowMismatchError:
     return WindowMismatchError(
         f"The lake holds a window of participant {manifest.participant} from {manifest.start} to {manifest.end}, which "
         f"overlaps {window.start.isoformat()} to {window.end.isoformat()}. Nothing was written. The study's `window` "
-        "is another one than when data was committed, and a lake keeps it: change it back, or use another lake."
+        "differs from the one that data was committed with, which a lake keeps: change it back, or use another lake."
     )
 
 

@@ -131,8 +131,10 @@ class ManoTree(RawFiles):
         )
         try:
             plain.peek(1)
-        except EncryptionError as error:
+        except BaseException as error:
             plain.close()
+            if not isinstance(error, EncryptionError):
+                raise
             reason = str(error).partition(". ")[0]
             raise EncryptionError(
                 f"{file.identity!r} in {self.folder} is damaged. {reason}. Nothing of it was used. Download it again, "

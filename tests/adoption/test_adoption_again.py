@@ -14,7 +14,7 @@ from dagster_beiwe.encryption import encrypt_bytes
 from dagster_beiwe.errors import WindowMismatchError, WrongPassphraseError
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.simulator import SimulatedServer
-from dagster_beiwe.windows import windows_between
+from dagster_beiwe.windows import Granularity, windows_between
 
 MOMENT = START + 5 * HOUR
 OLD = "of the old tree"
@@ -62,14 +62,18 @@ def test_a_foreign_file_is_named_again_and_changes_nothing(lake: StudyLake, tmp_
         assert heads[0] == heads[1], "no window has a new version"
 
 
-def test_windows_of_another_length_are_noticed_before_anything_is_read(lake: StudyLake, tmp_path: Path) -> None:
+@pytest.mark.parametrize("length", ["daily", "monthly"])
+def test_windows_of_another_length_are_noticed_before_anything_is_read(
+    lake: StudyLake, tmp_path: Path, length: Granularity
+) -> None:
     """A dry run says it, too."""
-    world = tree_of(tmp_path / "old", PERSON)
+    old = tmp_path / "old"
+    world = tree_of(old, PERSON)
     with SimulatedServer(world) as server, client_of(server) as client:
-        adopt(adoption(client, lake, tmp_path / "old", streams=("gps",)), client)
-        monthly = list(windows_between("monthly", START, START + 40 * DAY))
+        adopt(adoption(client, lake, old, streams=("gps",)), client)
+        windows = list(windows_between(length, START, START + 40 * DAY))
         with pytest.raises(WindowMismatchError):
-            adoption(client, lake, tmp_path / "old", streams=("gps",), windows=monthly).plan()
+            adoption(client, lake, old, streams=("gps",), windows=windows).plan()
 
 
 def test_a_dry_run_tries_recordings(lake: StudyLake, tmp_path: Path) -> None:
@@ -86,7 +90,7 @@ def test_a_dry_run_tries_recordings(lake: StudyLake, tmp_path: Path) -> None:
 
 
 def test_a_passphrase_that_opens_no_file_stops_before_anything_is_written(lake: StudyLake, tmp_path: Path) -> None:
-    """One that opens the files of some participants goes on, and so do damaged files alone."""
+    """One that opens some files goes on, and so does one whose other files are damaged."""
     old = tmp_path / "old"
     people = ("anna1111", "bert2222", "carl3333")
     world = tree_of(old, *people)
@@ -96,13 +100,31 @@ def test_a_passphrase_that_opens_no_file_stops_before_anything_is_written(lake: 
     with SimulatedServer(world) as server, client_of(server) as client:
         wanted = adoption(client, lake, old, streams=("gps",))
         plan = wanted.plan()
-        with pytest.raises(WrongPassphraseError, match="decrypts any of 3 locked files that were tried"):
+        with pytest.raises(WrongPassphraseError, match=r"that were tried \(3\) opens"):
             wanted.check_passphrases(plan)
         adoption(client, lake, old, streams=("gps",), passphrases=[PASSPHRASE, OLD]).check_passphrases(plan)
-        lock(paths["bert2222"][1], PASSPHRASE)
-        (old / "bert2222" / "gps" / f"{paths['bert2222'][0].name}.lock").unlink()
+        lock(paths["bert2222"][-1], PASSPHRASE)
         wanted = adoption(client, lake, old, streams=("gps",))
         wanted.check_passphrases(wanted.plan())
         for locked in old.rglob("*.lock"):
             locked.write_bytes(b"damaged")
         wanted.check_passphrases(wanted.plan())
+
+
+def test_what_was_adopted_before_is_recorded_though_no_passphrase_opens_the_rest(
+    lake: StudyLake, tmp_path: Path
+) -> None:
+    """A file that can never be opened does not stop every call."""
+    old = tmp_path / "old"
+    world = tree_of(old, PERSON)
+    foreign = old / PERSON / "gps" / f"{MOMENT + HOUR:%Y-%m-%d %H_%M_%S}+00_00.csv"
+    foreign.write_bytes(b"foreign")
+    lock(foreign, OLD)
+    with SimulatedServer(world) as server, client_of(server) as client:
+        with pytest.raises(WrongPassphraseError):
+            (first := adoption(client, lake, old, streams=("gps",))).check_passphrases(first.plan())
+        adopt(first, client)
+        again = adoption(client, lake, old, streams=("gps",))
+        plan = again.plan()
+        assert (len(plan.absent), len(plan.held[PERSON])) == (1, 1)
+        again.check_passphrases(plan)

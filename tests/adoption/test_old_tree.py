@@ -74,9 +74,17 @@ def test_a_participant_may_lie_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "disk" / "gps" / f"{NAME}.csv").touch()
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "p1").symlink_to(tmp_path / "disk")
-    (tmp_path / "old" / "notes.txt").symlink_to("/etc/passwd")
+    others: dict[str, str | Path] = {
+        "notes.txt": "/etc/passwd",
+        "gone": tmp_path / "unmounted",
+        "here": tmp_path / "old",
+        "all": tmp_path,
+    }
+    for name, target in others.items():
+        (tmp_path / "old" / name).symlink_to(target)
     found = read(tmp_path / "old")
-    assert ([file.path for file in found.files["p1"]], found.unknown) == ([f"p1/gps/{NAME}.csv"], ["notes.txt"])
+    assert [file.path for file in found.files["p1"]] == [f"p1/gps/{NAME}.csv"]
+    assert (found.unknown, found.duplicates) == (sorted(others), [])
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:

@@ -18,8 +18,6 @@ from filled_lake import PASSPHRASE
 from old_trees import save_by_hand
 
 from dagster_beiwe import build_beiwe_definitions
-from dagster_beiwe.adoption.adoption import Adoption, AdoptionPlan
-from dagster_beiwe.cells import Cell
 from dagster_beiwe.cli import main
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.maintenance.verify import verify_study
@@ -29,6 +27,8 @@ from dagster_beiwe.partitions.run_keys import rectangle_tags
 from dagster_beiwe.runs.dagster_private import CODE_VERSION_TAG
 from dagster_beiwe.runs.remembered_heads import head_metadata
 from dagster_beiwe.simulator import SimulatedServer
+from dagster_beiwe.sync import WindowReport
+from dagster_beiwe.sync.study_run import StudyRun
 
 STREAMS = ("accelerometer", "gps", "survey_answers")
 WEEKS = ("2026-03-02", "2026-03-09")
@@ -50,6 +50,7 @@ def home(environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     folder.mkdir()
     monkeypatch.setenv("DAGSTER_HOME", str(folder))
     monkeypatch.setenv("BEIWE_START", WEEKS[0])
+    monkeypatch.chdir(folder)  # where no project is
     return folder
 
 
@@ -141,16 +142,18 @@ def test_an_adoption_that_was_killed_is_continued(
 def test_an_interrupted_adoption_tells_what_it_has_found(
     home: Path, old: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody compares these files again."""
+    """Nobody compares these files again. What was not reached is not counted."""
 
-    def interrupted(self: Adoption, plan: AdoptionPlan) -> Iterator[list[Cell]]:
-        yield [*plan.cells["anna1111"]]
+    def interrupted(*arguments: Any) -> Iterator[WindowReport]:
+        reports = run(*arguments)
+        yield next(reports)
         raise KeyboardInterrupt
 
+    run = StudyRun.sync
     with monkeypatch.context() as patch:
-        patch.setattr(Adoption, "parts", interrupted)
+        patch.setattr(StudyRun, "sync", interrupted)
         status, found = adopt(capsys, str(old))
-    assert (status, found["finished"]) == (130, False)
+    assert (status, found["finished"], found["not_compared"]) == (130, False, 0)
     status, rest = adopt(capsys, str(old))
     assert (status, rest["finished"]) == (0, True)
     assert 0 < found["adopted"] + found["sent_again"] < found["files"]
@@ -200,9 +203,10 @@ def test_files_that_stay_behind_are_named(
     lake = BeiweLake(tmp_path / "lake").study(study_id, passphrase=PASSPHRASE)
     (manifest,) = lake.manifests("anna1111")
     assert {record.stream for record in manifest.files} == {"gps"}
-    assert main(["adopt", str(copy), "-m", "lab_project"]) == 1
+    (home / "workspace.yaml").write_text("load_from:\n  - python_module: lab_project", encoding="utf-8")
+    assert main(["adopt", str(copy)]) == 1
     printed = capsys.readouterr().out
-    assert "1 file that complete windows of the lake lack:" in printed
+    assert "1 file missing from windows that the lake holds as complete:" in printed
     assert "1 file not on the server (foreign)" in printed, "it is named again"
 
 
@@ -330,7 +334,7 @@ def test_a_server_out_of_reach_is_said_to_be_that(
         ([".", "--study", "Slep"], "Did you mean 'Sleep'"),
         ([".", "--participant", "nobody99"], "no participants nobody99"),
         (["."], "no file that could be one of the study's"),
-        ([".."], "is in .., which is only read"),
+        ([".."], "which is only read"),
     ],
 )
 def test_a_wrong_call_adopts_nothing(
