@@ -17,8 +17,7 @@ _TRIED = {
     "in place of 0.56 to 0.63 s with two requests",
     "GPS: one thread that stores files in place of four": "336 files take 130 ms in place of 90 on a disk, "
     "although 24 in place of 54 in memory, where nothing waits but the threads for Python's lock",
-    "GPS: one thread that writes files, and 4 to 32 that flush them": "336 files take as long as in four threads that do "
-    "both, with a tenth less processor time",
+    "GPS: one thread that writes files, and 4 to 32 that flush them": "as long as four threads that do both",
     "A server with real costs: batches of 128 files, or of what arrives in a second, in place of 1,000": "26.5 to "
     "26.7 s in place of 26.7 to 27.0, but 8 s of processor time in place of 6; GPS and accelerometer data "
     "from a fast server take a tenth longer",
