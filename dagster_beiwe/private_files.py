@@ -186,6 +186,12 @@ def close_to_others(folder: _AnyPath) -> None:
         os.chmod(folder, stat.S_IMODE(mode) & ~OTHERS)
 
 
+def others_can_write(folder: _AnyPath) -> bool:
+    """Whether a folder belongs to another user than this one and root, or anybody can write to it."""
+    status = os.stat(folder)
+    return os.name != "nt" and (status.st_uid not in (0, os.geteuid()) or bool(status.st_mode & stat.S_IWOTH))
+
+
 def lock_folder(folder: _AnyPath, *, wait: bool) -> int | None:
     """A descriptor that holds the lock of a folder until it is closed; None if another process holds it."""
     import fcntl  # not on Windows, where there is no such place either

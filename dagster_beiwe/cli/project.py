@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
 from dagster_beiwe.client.studies import find_study
 from dagster_beiwe.definitions import build_beiwe_definitions
 from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.private_files import others_can_write
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.retries import HTTP_IN_COMMANDS
 from dagster_beiwe.runs.beta import beta_features
@@ -23,8 +23,6 @@ from dagster_beiwe.text import one_line
 
 if TYPE_CHECKING:
     import dagster as dg
-
-_OTHERS_CAN_WRITE: Final = 0o002
 
 
 def project_definitions(module: str | None) -> dg.Definitions:
@@ -74,8 +72,7 @@ def _own_module() -> str | None:
             "The project in this folder does not name one module for `dagster` to load, in pyproject.toml or "
             "workspace.yaml. Nothing was done. Name the module of its definitions with --module."
         )
-    status = Path().stat()
-    if os.name != "nt" and (status.st_uid not in (0, os.geteuid()) or status.st_mode & _OTHERS_CAN_WRITE):
+    if others_can_write(Path()):
         raise ConfigurationError(
             f"Others can write to this folder, which names the module {modules[0][:80]!r} for Dagster to load. Nothing "
             "was done. If you trust it, name it with --module."
