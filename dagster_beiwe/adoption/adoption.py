@@ -132,20 +132,22 @@ class Adoption:
         The first and the last one of a few participants are tried. Recordings are not: not every one would show it.
         """
         opener, failed = OldFiles(self.tree.folder, self.passphrases), 0
-        participants = [] if plan.held else [*plan.cells]
+        participants = [] if plan.held or plan.absent else [*plan.cells]
         for participant in participants[:: -(-len(participants) // _MOST_TRIED) or 1]:
             windows = {cell.window for cell in plan.cells[participant]}
             files = (file for file in self.tree.files[participant] if file.encrypted and not file.is_recording)
             locked = [file for file in files if self._window_of(file) in windows]
             for file in dict.fromkeys((*locked[:1], *locked[-1:])):
                 try:
-                    opener.open(file).rest.close()
+                    opened = opener.open(file)
+                    opened.rest.close()
                 except (WrongPassphraseError, PassphraseMissingError):
                     failed += 1
                 except UNREADABLE:
                     continue
                 else:
-                    return
+                    if opened.recognized:
+                        return
         if failed:
             raise WrongPassphraseError(
                 f"None of the locked files that were tried ({failed:,}) opens with a passphrase that is known here. "
@@ -247,5 +249,5 @@ class Adoption:
 
 def _absent(files: Sequence[OldFile], manifest: Manifest) -> list[str]:
     """Paths of the files in whose place a window has nothing."""
-    places = {(record.stream, record.moment) for record in manifest.files}
-    return [file.path for file in files if (file.member.stream, file.member.time) not in places]
+    places = {(record.stream, record.survey_id, record.moment) for record in manifest.files}
+    return [file.path for file in files if file.place not in places]

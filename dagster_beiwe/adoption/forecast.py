@@ -9,6 +9,7 @@ from datetime import date
 from dagster_beiwe.adoption.old_files import UNREADABLE, OldFiles, why_unreadable
 from dagster_beiwe.adoption.old_tree import OldFile
 from dagster_beiwe.cells import Cell
+from dagster_beiwe.errors import PassphraseMissingError, WrongPassphraseError
 from dagster_beiwe.sync import DailyIndex
 
 _Place = tuple[date, str]
@@ -46,9 +47,8 @@ class Forecast:
         unknown: set[_Place] = set()
         tried: set[str] = set()
         for file in files:
-            if file.encrypted and file.member.stream not in tried:
+            if file.encrypted and file.member.stream not in tried and self._try(file, opener):
                 tried.add(file.member.stream)
-                self._try(file, opener)
             places = {(day.day, file.member.stream) for day in daily.days_of(cells[0].participant, file.member.time)}
             size_bytes = _size(file, opener)
             if not file.is_comparable:
@@ -78,15 +78,17 @@ class Forecast:
         self.lacking_bytes += max(0, there - here)
         self.surplus_bytes += max(0, here - there)
 
-    def _try(self, file: OldFile, opener: OldFiles) -> None:
+    def _try(self, file: OldFile, opener: OldFiles) -> bool:
+        """Returns whether that tells of the others of its participant and stream."""
         try:
             opened = opener.open(file)
             opened.rest.close()
         except UNREADABLE as error:
             self.unreadable[file.path] = why_unreadable(error)
-        else:
-            if not opened.recognized:
-                self.unreadable[file.path] = "not recognized: the passphrase may be wrong"
+            return isinstance(error, (PassphraseMissingError, WrongPassphraseError))
+        if not opened.recognized:
+            self.unreadable[file.path] = "not recognized: the passphrase may be wrong, or the file is damaged"
+        return opened.recognized or file.is_recording
 
 
 def _size(file: OldFile, opener: OldFiles) -> int | None:

@@ -45,7 +45,8 @@ def why_unreadable(error: BaseException) -> str:
 class OpenFile:
     """An open file: its first bytes and the rest, as they lie there; ``cipher`` decrypts them, None if nothing need.
 
-    ``passphrase`` is the one that fits. ``recognized`` tells whether that shows: not every recording has a known mark.
+    ``passphrase`` is the one that fits. ``recognized`` tells whether that shows: not every recording has a known mark,
+    and an empty or cut file has nothing.
     """
 
     head: bytes
@@ -130,6 +131,8 @@ class OldFiles:
             cipher = CrypteaseCipher(passphrase)
             plain = cipher.decryptor().update(head)
             opened = OpenFile(head, raw, cipher, passphrase)
+            if not plain:
+                return replace(opened, recognized=False)
             if _is_readable(plain, file):
                 # Most files have the passphrase of the one before, and each try derives a key.
                 self._passphrases = list(dict.fromkeys([passphrase, *self._passphrases]))
@@ -147,8 +150,6 @@ def _content_size(head: bytes) -> int | None:
 
 def _is_readable(plain: bytes, file: OldFile) -> bool:
     """Whether decrypted bytes are the beginning of such a file, as far as that shows."""
-    if not plain:
-        return True
     if file.compressed:
         return plain.startswith(zstandard.FRAME_HEADER)
     if file.is_recording:

@@ -65,6 +65,11 @@ class OldFile:
         return self.key is not None and (stream.chunked or stream.name == "audio_recordings")
 
     @property
+    def place(self) -> tuple[str, str | None, datetime]:
+        """Stream, survey, and time: what its name says of it."""
+        return self.member.stream, self.member.survey_id, self.member.time
+
+    @property
     def is_recording(self) -> bool:
         return stream_named(self.member.stream).audio
 
@@ -125,7 +130,7 @@ class _Reader:
     def read(self) -> None:
         for path, status in self._paths():
             name = path.rpartition("/")[2]
-            if name == _REGISTRY:
+            if name == _REGISTRY and stat.S_ISREG(status.st_mode):
                 self.registries.append(path)
             elif name not in _OF_TOOLS:
                 self._sort(path, status)
@@ -148,8 +153,12 @@ class _Reader:
     def _leads_elsewhere(self, name: str) -> bool:
         """Whether a link leads to a folder that has no file twice, in this one or around it."""
         root = self.found.folder.resolve()
-        target = (root / name).resolve()
-        return target.is_dir() and not (target.is_relative_to(root) or root.is_relative_to(target))
+        try:
+            target = (root / name).resolve()
+            is_folder = target.is_dir()
+        except (OSError, RuntimeError):  # it leads in a circle, or its target has an impossible name
+            return False
+        return is_folder and not (target.is_relative_to(root) or root.is_relative_to(target))
 
     def _sort(self, path: str, status: os.stat_result) -> None:
         file = self._file(path, status) if stat.S_ISREG(status.st_mode) else None
@@ -162,7 +171,8 @@ class _Reader:
             return
         # Of recordings and answers, those of one second have numbers, and each is a file of its own.
         chunked = stream_named(file.member.stream).chunked
-        place = participant, f"{file.member.folder}/{file.member.time if chunked else path.rpartition('/')[2]}"
+        name = path.rpartition("/")[2].removesuffix(ENCRYPTED_SUFFIX).removesuffix(COMPRESSED_SUFFIX)
+        place = participant, f"{file.member.folder}/{file.member.time if chunked else name}"
         other = self.newest.get(place)
         if other is None:
             self.newest[place] = file

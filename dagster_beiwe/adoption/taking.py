@@ -143,7 +143,7 @@ class Taking:
         fetched_files = {key: each for key, each in result.fetched_files.items() if each.member.time in cell.window}
         for fetched in fetched_files.values():
             places.setdefault((fetched.member.folder, fetched.member.time), []).append(fetched)
-        held = {place_of_key(key) for key in self._held}
+        held = {_place(key) for key in self._held}
         had: set[str] = set()
         for file in self._inside(cell.participant, cell.window):
             place = file.member.folder, file.member.time
@@ -153,7 +153,7 @@ class Taking:
                 had.add(own.key)
                 sent = [*filter(None, [fetched_files.get(own.key)])]
                 self._judge(file, own.staged.sha256, sent, result, outcomes, own)
-            elif file.key in self._held or (file.member.stream, file.member.time) in held:
+            elif file.key in self._held or not held.isdisjoint(_places(file)):
                 outcomes.held += 1
                 self._tell(file)
             else:
@@ -226,3 +226,15 @@ class Taking:
 
 def _span(cells: Sequence[Cell]) -> Window:
     return Window(cells[0].window.start, cells[-1].window.end)
+
+
+def _place(key: str) -> tuple[object, ...]:
+    """Stream, survey, and time in a registry key, as far as it has them."""
+    stream, time = place_of_key(key) or (None, None)
+    return stream, next(iter(key.split("/")[3:-1]), None), time
+
+
+def _places(file: OldFile) -> set[tuple[object, ...]]:
+    """The places of keys that may be the file's: not all have a survey."""
+    stream, survey_id, time = file.place
+    return {(stream, survey_id, time), (stream, None, time)}

@@ -43,6 +43,7 @@ class AdoptedWindows:
         options = AssetOptions(translator=_AsDefined(spec))
         self._provenance = raw_provenance(instance, study, "raw_data", options, run_id=run_id)
         self._recorded = set(instance.get_materialized_partitions(self._key))
+        self._before = lake.at()
 
     def add_participants(self, participants: Sequence[str]) -> None:
         """Make participants partitions, in this order, after those that are."""
@@ -52,7 +53,11 @@ class AdoptedWindows:
             self._instance.add_dynamic_partitions(name, added)
 
     def record(self, report: WindowReport) -> None:
-        """Record a window that was just committed."""
+        """Record a window that was just committed, unless it was complete before, and nothing has changed."""
+        before = self._before.index(report.cell.participant).get(report.cell.window.key)
+        is_known = before is not None and before.complete and str(report.cell.key) in self._recorded
+        if is_known and not report.changes_anything:
+            return
         metadata = window_metadata(report, self._lake)
         event = partition_event(
             self._key, report.cell.key, metadata=metadata, version=report.data_version, tags=self._provenance

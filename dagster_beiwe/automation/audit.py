@@ -221,7 +221,7 @@ class _Audit:
             log_failures(report, self._context.log)
             self._failed[str(report.cell.key)] = errors_of([report])
             self._transient |= report.transient
-        elif report.added or report.changed or report.deleted_upstream:
+        elif report.changes_anything:
             self._restated.append(report.cell)
             self._context.log_event(
                 partition_event(

@@ -66,7 +66,7 @@ def print_plan(study: Study, plan: AdoptionPlan, tree: OldTree, *, begins: datet
     print(
         f"{named(StudyListing(id=study.id, name=study.name))}: {counted(plan.files, 'file')} "
         f"({human_size(plan.size_bytes)}) in {counted(windows, f'{length} window')} of "
-        f"{counted(len(plan.cells), 'participant')} in {as_typed(str(tree.folder))}"
+        f"{counted(len(plan.cells), 'participant')} in {one_line(as_typed(str(tree.folder)))}"
     )
     if held := sum(map(len, plan.held.values())):
         print(f"  {counted(plan.files_held, 'file')} in {counted(held, 'window')} that the lake holds already")

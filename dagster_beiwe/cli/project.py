@@ -12,7 +12,7 @@ import click
 
 from dagster_beiwe.client.studies import find_study
 from dagster_beiwe.definitions import build_beiwe_definitions
-from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.errors import BeiweError, ConfigurationError
 from dagster_beiwe.private_files import others_can_write
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.retries import HTTP_IN_COMMANDS
@@ -31,23 +31,29 @@ def project_definitions(module: str | None) -> dg.Definitions:
     """
     if module is None and (module := _own_module()) is None:
         return build_beiwe_definitions()
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # the project is in the current folder, as for Dagster's own commands
-    try:
-        with beta_features():
-            loaded = importlib.import_module(module)
-    except ImportError as error:
-        raise ConfigurationError(
-            f"The module {module[:80]!r} cannot be imported: {one_line(str(error))}. Nothing was done. Name the module "
-            "of your project's definitions, and call this in the project's folder."
-        ) from None
-    found = list(_definitions_in(loaded))
+    found = list(_definitions_in(_imported(module)))
     if len(found) != 1:
         raise ConfigurationError(
             f"The module {module[:80]!r} has {len(found)} definitions, not one. Nothing was done. Name the module that "
             "Dagster loads."
         )
     return found[0]
+
+
+def _imported(module: str) -> object:
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # the project is in the current folder, as for Dagster's own commands
+    try:
+        with beta_features():
+            return importlib.import_module(module)
+    except BeiweError:
+        raise
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever its code does
+        why = one_line(str(error)) if isinstance(error, ImportError) else f"it raised {type(error).__name__}"
+        raise ConfigurationError(
+            f"The module {module[:80]!r} cannot be imported: {why}. Nothing was done. Name the module of your "
+            "project's definitions, and call this in the project's folder."
+        ) from None
 
 
 def _own_module() -> str | None:

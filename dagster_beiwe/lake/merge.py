@@ -74,6 +74,10 @@ class Changes:
     deleted_upstream_bytes: int = 0
     unchanged_bytes: int = 0
 
+    @property
+    def changes_anything(self) -> bool:
+        return bool(self.added or self.changed or self.deleted_upstream)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Merge:

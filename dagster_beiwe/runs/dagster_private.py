@@ -85,6 +85,6 @@ def modules_of_workspace() -> list[str | None]:
     modules: list[str | None] = []
     for origin in workspace_opts_to_load_target(WorkspaceOpts()).create_origins():
         target = getattr(origin, "loadable_target_origin", None)
-        here = target and (target.working_directory in (None, os.getcwd()))
+        here = target and os.path.abspath(target.working_directory or "") == os.getcwd()
         modules.append(target.module_name if target and here else None)
     return modules

@@ -47,6 +47,22 @@ def test_a_file_that_no_passphrase_opened_comes_with_the_right_one(lake: StudyLa
         assert adoption(client, lake, old, streams=("gps",)).plan().files == 0
 
 
+def test_surveys_of_one_hour_are_told_apart(lake: StudyLake, tmp_path: Path) -> None:
+    """The lake has the answers' times of one, and only the old tree those of the other."""
+    old, streams = tmp_path / "old", ("survey_timings",)
+    world = small_world(hours=(5,), streams=streams)
+    written = save_by_hand(world, old, streams=streams)
+    other = written[0].parents[1] / ("b" * 24) / written[0].name
+    other.parent.mkdir()
+    other.write_bytes(written[0].read_bytes())
+    with SimulatedServer(world) as server, client_of(server) as client:
+        adopt(adoption(client, lake, old, streams=streams), client)
+        again = adoption(client, lake, old, streams=streams)
+        assert again.plan().absent == [other.relative_to(old).as_posix()]
+        adopt(again, client)
+        assert again.outcomes.foreign == again.plan().absent
+
+
 def test_a_foreign_file_is_named_again_and_changes_nothing(lake: StudyLake, tmp_path: Path) -> None:
     old = tmp_path / "old"
     world = tree_of(old, PERSON)
@@ -109,6 +125,24 @@ def test_a_passphrase_that_opens_no_file_stops_before_anything_is_written(lake: 
         for locked in old.rglob("*.lock"):
             locked.write_bytes(b"damaged")
         wanted.check_passphrases(wanted.plan())
+
+
+@pytest.mark.parametrize("content", [b"damaged", b"", b"\x10\0"])
+def test_a_damaged_file_does_not_hide_a_wrong_passphrase(lake: StudyLake, tmp_path: Path, content: bytes) -> None:
+    """Neither from the check nor from a dry run."""
+    old = tmp_path / "old"
+    world = tree_of(old, PERSON)
+    for path in (old / PERSON / "gps").iterdir():
+        lock(path, OLD)
+    first, second, *_ = sorted((old / PERSON / "gps").iterdir())
+    first.write_bytes(content)
+    with SimulatedServer(world) as server, client_of(server) as client:
+        wanted, found = adoption(client, lake, old, streams=("gps",)), Forecast()
+        plan = wanted.plan()
+        with pytest.raises(WrongPassphraseError, match=r"that were tried \(1\) opens"):
+            wanted.check_passphrases(plan)
+        list(wanted.forecast(PERSON, plan.cells[PERSON], daily(client), found))
+        assert list(found.unreadable) == [path.relative_to(old).as_posix() for path in (first, second)]
 
 
 def test_what_was_adopted_before_is_recorded_though_no_passphrase_opens_the_rest(

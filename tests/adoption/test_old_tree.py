@@ -47,6 +47,13 @@ def test_both_folders_of_a_subject_are_one_participant(tmp_path: Path) -> None:
     assert found.unknown == ["GENERAL/BLS/S001/phone/processed/p1/summary.csv"]
 
 
+def test_a_recording_counts_once_in_any_form(tmp_path: Path) -> None:
+    """The one that was written last."""
+    path = f"p1/audio_recordings/s1/{NAME}+00_00.mp4"
+    found = read(tmp_path, path, f"{path}.lock")
+    assert ([file.path for file in found.files["p1"]], found.duplicates) == ([f"{path}.lock"], [path])
+
+
 def test_hidden_files_are_named(tmp_path: Path) -> None:
     """Unless mano or lochness keep in them what they have done. One may be the copy of a file."""
     found = read(tmp_path, "p1/gps/.tmpx8s1k2", "p1/.backfill", "p1/.registry", ".study")
@@ -80,6 +87,7 @@ def test_a_participant_may_lie_elsewhere(tmp_path: Path) -> None:
         "here": tmp_path / "old",
         "all": tmp_path,
     }
+    others |= {"circle": "circle", "long": "x" * 300}
     for name, target in others.items():
         (tmp_path / "old" / name).symlink_to(target)
     found = read(tmp_path / "old")

@@ -208,6 +208,8 @@ def test_files_that_stay_behind_are_named(
     printed = capsys.readouterr().out
     assert "1 file missing from windows that the lake holds as complete:" in printed
     assert "1 file not on the server (foreign)" in printed, "it is named again"
+    with dg.DagsterInstance.get() as instance:
+        assert len(instance.fetch_materializations(dg.AssetKey(["lab", "raw_data"]), limit=9).records) == 1
 
 
 PROJECT = """

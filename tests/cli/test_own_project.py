@@ -39,7 +39,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             '[tool.dg.project]\nroot_module = "lab"\ncode_location_target_module = "lab_here.definitions"',
         ),
         ("workspace.yaml", "load_from:\n  - python_module: lab_here.definitions"),
-        ("workspace.yaml", "load_from:\n  - python_module:\n      module_name: lab_here.definitions"),
+        (
+            "workspace.yaml",
+            "load_from:\n  - python_module: {module_name: lab_here.definitions, working_directory: .}",
+        ),
     ],
 )
 def test_its_module_is_loaded(folder: Path, file: str, text: str) -> None:
@@ -72,6 +75,15 @@ def test_a_project_of_which_no_single_module_is_known_is_an_error(
     (folder / file).write_text(text, encoding="utf-8")
     with pytest.raises(ConfigurationError, match=f"{told}.*--module"):
         project_definitions(None)
+
+
+@pytest.mark.parametrize("code", ["raise SystemExit(0)", "1 / 0", "def"])
+def test_a_module_that_fails_is_an_error(folder: Path, code: str) -> None:
+    """Also if it ends the program, as if all were done."""
+    (folder / "lab_here" / "definitions.py").write_text(code, encoding="utf-8")
+    for module in ("lab_here.definitions", "..lab_here"):
+        with pytest.raises(ConfigurationError, match="cannot be imported"):
+            project_definitions(module)
 
 
 def test_a_project_without_anything_for_dagster_is_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
