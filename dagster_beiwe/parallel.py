@@ -159,8 +159,8 @@ class Processes(Generic[_C]):
                 with _out_of_reach():
                     for _ in range(self.number):
                         process = _Process(context, _function_of(self._make))
+                        self._idle.put(process)  # first: whoever is alive is waited for there, also after an interrupt
                         self._alive.append(process)
-                        self._idle.put(process)
             except BaseException as error:
                 self._idle_if_none_is_left()  # or the next task would wait forever
                 if isinstance(error, OSError):

@@ -16,6 +16,7 @@ from functools import partial
 from multiprocessing import active_children, resource_tracker, util
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -332,6 +333,24 @@ def test_errors_of_files_cross(processes: Processes[list[str]], error: OSError) 
     with pytest.raises(type(error)) as caught:
         processes.run(fail, error)
     assert str(caught.value) == str(error)
+
+
+class InterruptedQueue(SimpleQueue[Any]):
+    """A signal arrives before something is put in."""
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_while_they_start_is_not_waited_out() -> None:
+    """The one that was just started ends with this process."""
+    processes = Processes[list[str]](list, number=1)
+    processes._idle = InterruptedQueue()
+    with pytest.raises(KeyboardInterrupt), processes:
+        processes.start()
+    for left in active_children():
+        left.kill()
+        left.join()
 
 
 def test_no_process_is_started_for_no_task() -> None:
