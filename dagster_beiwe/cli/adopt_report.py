@@ -135,7 +135,7 @@ def print_outcomes(outcomes: Outcomes, incomplete: Sequence[WindowReport], *, re
 
 def _print_unreadable(what: str, reasons: Mapping[str, str]) -> None:
     _print_paths(what, reasons)
-    if reasons:
+    if any("passphrase" in reason for reason in reasons.values()):
         print(f"    If {BEIWE_OLD_PASSPHRASE} is not their passphrase, set it, and run the command again.")
 
 
