@@ -41,6 +41,11 @@ def as_title(text: str) -> str:
     return text if len(text) <= _LONGEST_SHOWN and _FORMATS_NOTHING.fullmatch(text) else as_code(text)
 
 
+def first_sentence(error: BaseException) -> str:
+    """What an error says is wrong, without the state that this leaves and the advice."""
+    return str(error).partition(". ")[0]
+
+
 def counted(number: int, one: str) -> str:
     """A number with its noun, as in "1 file" and "2,127 files"."""
     return f"{number:,} {one}{'' if number == 1 else 's'}"

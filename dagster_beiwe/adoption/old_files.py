@@ -25,7 +25,7 @@ from dagster_beiwe.errors import (
 from dagster_beiwe.file_tree import FileTree
 from dagster_beiwe.lake.staging import SMALL_BYTES
 from dagster_beiwe.streams import has_header
-from dagster_beiwe.text import error_in_words
+from dagster_beiwe.text import error_in_words, first_sentence
 
 _HEAD_BYTES: Final = 64
 
@@ -36,7 +36,7 @@ UNREADABLE: Final = (EncryptionError, PassphraseMissingError, DamagedMemberError
 def why_unreadable(error: BaseException) -> str:
     """Why a file could not be read, in words."""
     if isinstance(error, BeiweError):
-        return str(error).partition(". ")[0]
+        return first_sentence(error)
     said = error.strerror if isinstance(error, OSError) else None
     return said or error_in_words(type(error).__name__)
 

@@ -39,7 +39,7 @@ from dagster_beiwe.lake.layout import ENCRYPTED_SUFFIX
 from dagster_beiwe.member_names import COMPRESSED_SUFFIX, parse_member_name
 from dagster_beiwe.reading.raw_files import RawFile, RawFiles, TimeRange
 from dagster_beiwe.streams import STREAMS, has_header
-from dagster_beiwe.text import counted
+from dagster_beiwe.text import counted, first_sentence
 from dagster_beiwe.windows import Granularity, check_granularity, window_of
 
 logger = logging.getLogger("dagster_beiwe")
@@ -135,10 +135,9 @@ class ManoTree(RawFiles):
             plain.close()
             if not isinstance(error, EncryptionError):
                 raise
-            reason = str(error).partition(". ")[0]
             raise EncryptionError(
-                f"{file.identity!r} in {self.folder} is damaged. {reason}. Nothing of it was used. Download it again, "
-                "or move it out of the folder."
+                f"{file.identity!r} in {self.folder} is damaged. {first_sentence(error)}. Nothing of it was used. "
+                "Download it again, or move it out of the folder."
             ) from None
         return _decompressed(plain, file)
 
