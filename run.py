@@ -40,6 +40,7 @@ WITH_LOWEST = {
     "tests/client/test_client_downloads.py": ["requests", "zstandard"],
     "tests/client/test_client_retries.py": ["requests"],
     "tests/cli/test_init.py": ["python-dotenv"],
+    "tests/cli/test_own_project.py": ["dagster"],
     "tests/cli/test_past_commands.py": ["click"],
     "tests/cli/test_progress_shown.py": ["rich"],
     "tests/definitions/test_definitions.py": ["dagster"],
