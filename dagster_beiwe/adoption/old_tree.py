@@ -151,7 +151,7 @@ class _Reader:
                 yield path, status
 
     def _leads_elsewhere(self, name: str) -> bool:
-        """Whether a link leads to a folder that has no file twice, in this one or around it."""
+        """Whether a link leads to a folder neither in this one nor around it, which would list files twice."""
         root = self.found.folder.resolve()
         try:
             target = (root / name).resolve()

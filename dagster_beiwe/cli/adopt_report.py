@@ -112,7 +112,7 @@ def print_outcomes(outcomes: Outcomes, incomplete: Sequence[WindowReport], *, re
             f"  {counted(outcomes.missing, 'file')} missing here, and downloaded ({human_size(outcomes.missing_bytes)})"
         )
     _print_paths(
-        "not as on the server (changed there, or damaged here); the server's content was downloaded",
+        "differing from the server's copy (changed there, or damaged here), which was downloaded",
         dict.fromkeys(outcomes.changed, ""),
     )
     _print_paths("not on the server (foreign), and therefore not adopted", dict.fromkeys(outcomes.foreign, ""))
